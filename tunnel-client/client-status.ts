@@ -1,0 +1,57 @@
+/**
+ * ClientStatus: what a running client tells about itself, to the live screen, `tunnel status` and tests.
+ * A plain snapshot: whoever shows it holds no reference into the client.
+ */
+import type { ErrorCode } from '../shared/errors.js';
+
+/** The supervisor's states (architecture §7). */
+export type ClientState = 'stopped' | 'connecting' | 'handshaking' | 'serving' | 'waiting' | 'failed' | 'stopping';
+
+/** A failure as people see it: its code, what happened and when (milliseconds since 1970). */
+export interface LastError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly atMs: number;
+}
+
+export interface LinkStatus {
+  /** Round trip of the newest heartbeat in milliseconds; undefined until the first answer. */
+  readonly rttMs: number | undefined;
+  readonly streams: number;
+  readonly openForMs: number;
+}
+
+export interface TunnelStatus {
+  readonly name: string;
+  /** Public URL, e.g. `https://home.example.com` or `tcp://example.com:2222`. */
+  readonly url: string;
+  /** The origin as the person wrote it, e.g. `http://127.0.0.1:8123`. */
+  readonly origin: string;
+  readonly state: 'claiming' | 'online' | 'denied' | 'offline';
+  /** Visitor connections open now, and since the client started. */
+  readonly openStreams: number;
+  readonly totalStreams: number;
+  /** Payload bytes from visitors to the origin, and back. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Origin failures since the client started, and the newest claim or origin failure. */
+  readonly failures: number;
+  readonly lastError: LastError | undefined;
+}
+
+export interface ClientStatus {
+  readonly state: ClientState;
+  /** The relay's own name, e.g. `example.com`. */
+  readonly relay: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly uptimeMs: number;
+  readonly sessionId: string | undefined;
+  readonly links: readonly LinkStatus[];
+  readonly tunnels: readonly TunnelStatus[];
+  /** In state `waiting`: milliseconds until the next attempt. */
+  readonly retryInMs: number | undefined;
+  /** Sessions begun after the first one. */
+  readonly reconnects: number;
+  readonly lastError: LastError | undefined;
+}
