@@ -1,0 +1,245 @@
+/**
+ * Link: one WebSocket with two lanes. Text frames carry control messages, binary frames carry mux bytes.
+ *
+ * `ws` does the opening handshake, reads frames, and writes messages and closes. Batches of the mux are framed here and
+ * written to the socket in one piece: a WebSocket frame's header in front of a batch is ten lines (RFC 6455 §5.2), and
+ * through ws it would cost a second write and a copy of every byte. For the same reason the client's mask is zero inside
+ * TLS: masking protects plain-text proxies, and inside TLS it only costs CPU. On plain `ws://` ws masks with random keys.
+ *
+ * Owns: the WebSocket and its socket. Owned by: a session (relay-server/sessions, tunnel-client). The one door of `ws`.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { WebSocket, WebSocketServer } from 'ws';
+import { asTunnelError, type ErrorCode, isErrorCode, TunnelError, wsCloseOf } from './errors.js';
+import { LINK_PATH, MAX_MESSAGE_BYTES, SUBPROTOCOL } from './messages.js';
+import type { MuxTransport } from './mux/session.js';
+
+/** A frame's header with a 16-bit length: 4 bytes, and 4 more for a client's mask. */
+const RELAY_HEADROOM_BYTES = 4;
+const CLIENT_HEADROOM_BYTES = 8;
+
+/** Four full TLS records: a record costs its reader one callback, however full it is. */
+const FRAME_BYTES = 4 * 16 * 1024;
+
+/** How long the peer may take to answer our close frame. */
+const CLOSE_MS = 2_000;
+
+/** Pongs are not worth more memory than this when the peer reads nothing. */
+const MAX_PONG_BACKLOG_BYTES = 16 * 1024;
+
+const EXPORTER_LABEL = 'EXPORTER-sallyport-link-v1';
+
+/** Who uses the link. */
+export interface LinkHandler {
+  onMessage(text: string): void;
+  onBytes(chunk: Buffer): void;
+  /** The system took the oldest batch that was sent. */
+  onSent(): void;
+  /** The link is over; called once. The error says who ended it and why. */
+  onClose(error: TunnelError): void;
+}
+
+export class Link implements MuxTransport {
+  readonly headroomBytes: number;
+  readonly batchBytes: number;
+  handler: LinkHandler | undefined;
+  readonly #webSocket: WebSocket;
+  readonly #socket: Socket;
+  readonly #isClient: boolean;
+  #closeTimer: NodeJS.Timeout | undefined;
+  #reason: TunnelError | undefined;
+  #waitingSinceMs = 0;
+  #waiting = 0;
+
+  constructor(webSocket: WebSocket, socket: Socket, role: 'relay' | 'client') {
+    this.#webSocket = webSocket;
+    this.#socket = socket;
+    this.#isClient = role === 'client';
+    this.headroomBytes = this.#isClient ? CLIENT_HEADROOM_BYTES : RELAY_HEADROOM_BYTES;
+    this.batchBytes = FRAME_BYTES - this.headroomBytes;
+    webSocket.binaryType = 'nodebuffer';
+    webSocket.on('message', this.#onMessage);
+    webSocket.on('ping', this.#onPing);
+    webSocket.on('error', this.#onError);
+    webSocket.on('close', this.#onClose);
+  }
+
+  get open(): boolean {
+    return this.#webSocket.readyState === WebSocket.OPEN;
+  }
+
+  /** The peer's address as the socket sees it. */
+  get remoteAddress(): string {
+    return this.#socket.remoteAddress ?? '';
+  }
+
+  /** How long the oldest batch has been waiting for the system; 0 when none waits. */
+  get stalledMs(): number {
+    return this.#waiting === 0 ? 0 : performance.now() - this.#waitingSinceMs;
+  }
+
+  /** A value that only the two ends of this TLS connection know (RFC 5705); empty without TLS. */
+  exporter(): Buffer {
+    if (!(this.#socket instanceof TLSSocket)) return Buffer.alloc(0);
+    return this.#socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0));
+  }
+
+  /** Sends a control message. Does nothing on a closed link. */
+  sendMessage(message: object): void {
+    if (this.open) this.#webSocket.send(JSON.stringify(message));
+  }
+
+  /** Sends one batch; its first `headroomBytes` are overwritten. `handler.onSent` follows. */
+  send(batch: Buffer): void {
+    if (!this.open) return;
+    if (this.#waiting === 0) this.#waitingSinceMs = performance.now();
+    this.#waiting += 1;
+    if (this.#isClient && !(this.#socket instanceof TLSSocket)) {
+      this.#webSocket.send(batch.subarray(this.headroomBytes), { binary: true }, this.#onSent);
+    } else {
+      this.#socket.write(this.#frame(batch), this.#onSent);
+    }
+  }
+
+  /** Ends the link with the code's close frame; the peer gets CLOSE_MS to answer. Safe in any state. */
+  close(code: ErrorCode, message: string): void {
+    if (this.#webSocket.readyState === WebSocket.CLOSED) return;
+    this.#reason ??= new TunnelError(code, message);
+    this.#webSocket.close(wsCloseOf(code), code);
+    this.#closeTimer ??= setTimeout(() => this.#webSocket.terminate(), CLOSE_MS);
+  }
+
+  /** Ends the link now, without a word to the peer. Safe in any state. */
+  destroy(error: TunnelError): void {
+    this.#reason ??= error;
+    this.#webSocket.terminate();
+  }
+
+  /** Writes the WebSocket header right in front of the batch. */
+  #frame(batch: Buffer): Buffer {
+    const length = batch.length - this.headroomBytes;
+    const maskBit = this.#isClient ? 0x80 : 0;
+    const maskBytes = this.#isClient ? 4 : 0;
+    const start = length < 126 ? this.headroomBytes - 2 - maskBytes : 0;
+    batch[start] = 0x82;
+    if (length < 126) {
+      batch[start + 1] = maskBit | length;
+    } else {
+      batch[start + 1] = maskBit | 126;
+      batch[start + 2] = length >>> 8;
+      batch[start + 3] = length;
+    }
+    if (this.#isClient) batch.fill(0, this.headroomBytes - 4, this.headroomBytes);
+    return start === 0 ? batch : batch.subarray(start);
+  }
+
+  readonly #onSent = (): void => {
+    this.#waiting -= 1;
+    this.#waitingSinceMs = performance.now();
+    this.handler?.onSent();
+  };
+
+  readonly #onMessage = (data: Buffer, isBinary: boolean): void => {
+    if (isBinary) this.handler?.onBytes(data);
+    else if (data.length > MAX_MESSAGE_BYTES) this.close('PROTOCOL_VIOLATION', 'Cannot read message: too long');
+    else this.handler?.onMessage(data.toString());
+  };
+
+  readonly #onPing = (data: Buffer): void => {
+    if (this.#socket.writableLength <= MAX_PONG_BACKLOG_BYTES) this.#webSocket.pong(data);
+  };
+
+  readonly #onError = (error: Error): void => {
+    // ws reports a violation of RFC 6455 or of maxPayload with a code of its own; everything else is the network.
+    const violation = 'code' in error && String(error.code).startsWith('WS_ERR_');
+    this.#reason ??= asTunnelError(error, violation ? 'PROTOCOL_VIOLATION' : 'LINK_LOST');
+  };
+
+  readonly #onClose = (closeCode: number, reason: Buffer): void => {
+    clearTimeout(this.#closeTimer);
+    this.handler?.onClose(this.#reason ?? peerClosed(closeCode, reason.toString()));
+  };
+}
+
+/** What a close frame means: our peers put the error's code into the reason. */
+function peerClosed(closeCode: number, reason: string): TunnelError {
+  if (isErrorCode(reason)) return new TunnelError(reason, `Link closed by the peer: ${reason}`);
+  const code = closeCode === 1001 ? 'RELAY_DRAINING' : 'LINK_LOST';
+  return new TunnelError(code, `Link closed by the peer with WebSocket code ${closeCode}`);
+}
+
+const COMMON_OPTIONS = {
+  maxPayload: FRAME_BYTES,
+  perMessageDeflate: false,
+  autoPong: false,
+  // Many small messages in one chunk are handled in one go; ws would otherwise wait a turn between two of them.
+  allowSynchronousEvents: true,
+} as const;
+
+export interface DialOptions {
+  /** The relay's URL, https: or http:. */
+  readonly url: URL;
+  /** Opens the connection beneath; TLS and its checks are the caller's. */
+  readonly connect: () => Socket;
+  /** For the whole opening handshake, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly agent: string;
+  readonly signal: AbortSignal;
+}
+
+/** Opens a link to a relay. Throws LINK_LOST when it cannot be reached or answers with anything but a WebSocket. */
+export function dialLink(options: DialOptions): Promise<Link> {
+  const url = new URL(LINK_PATH, options.url);
+  url.protocol = options.url.protocol === 'https:' ? 'wss:' : 'ws:';
+  let socket: Socket | undefined;
+  const webSocket = new WebSocket(url, [SUBPROTOCOL], {
+    ...COMMON_OPTIONS,
+    handshakeTimeout: options.timeoutMs,
+    headers: { 'User-Agent': options.agent },
+    createConnection: () => {
+      socket = options.connect();
+      return socket;
+    },
+  });
+  return new Promise((resolve, reject) => {
+    const onAbort = () => webSocket.terminate();
+    const fail = (error: Error) => {
+      options.signal.removeEventListener('abort', onAbort);
+      webSocket.on('error', () => {});
+      webSocket.terminate();
+      reject(
+        new TunnelError('LINK_LOST', `Cannot open link to ${options.url.host}: ${error.message}`, { cause: error }),
+      );
+    };
+    webSocket.once('error', fail);
+    webSocket.once('open', () => {
+      options.signal.removeEventListener('abort', onAbort);
+      webSocket.off('error', fail);
+      if (socket === undefined) return fail(new Error('no socket'));
+      socket.setNoDelay(true);
+      resolve(new Link(webSocket, socket, 'client'));
+    });
+    options.signal.addEventListener('abort', onAbort, { once: true });
+    if (options.signal.aborted) onAbort();
+  });
+}
+
+/** Turns upgrade requests into links. Holds no socket of its own. */
+export class LinkAcceptor {
+  readonly #server = new WebSocketServer({
+    ...COMMON_OPTIONS,
+    noServer: true,
+    clientTracking: false,
+    handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+  });
+
+  /** Answers an upgrade request; a request that is no WebSocket handshake gets 400 and its socket is closed. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer, onLink: (link: Link) => void): void {
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+      onLink(new Link(webSocket, socket as Socket, 'relay'));
+    });
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Messages: every control message of a link, as JSON in the text lane. The whole conversation:
+ *
+ *   relay                                     client
+ *   challenge  ────────────────────────────▶           who I am, a nonce
+ *              ◀────────────────────────────  proof     which token, signed; a new session or one more link of mine
+ *   welcome    ────────────────────────────▶           session id, limits, heartbeat    (or refused, and the link ends)
+ *              ◀────────────────────────────  claim     once for each tunnel, any time
+ *   claimed    ────────────────────────────▶           its public URL                   (or denied, and the link lives)
+ *              ◀────────────────────────────  release   gives one tunnel back
+ *              ◀────────────────────────────  leave     gives all back: hold nothing for me
+ *   drain      ────────────────────────────▶           I am stopping: come back then
+ *
+ * Limits: a message is at most MAX_MESSAGE_BYTES; every field has a length. Unknown fields are ignored (a newer peer
+ * may send more), unknown types and wrong fields are a PROTOCOL_VIOLATION.
+ */
+import { type ErrorCode, isErrorCode, TunnelError } from './errors.js';
+
+/** The protocol's version: the subprotocol is `sallyport.v1`. */
+export const PROTOCOL_VERSION = 1;
+export const SUBPROTOCOL = 'sallyport.v1';
+export const LINK_PATH = '/.sallyport/link';
+
+export const MAX_MESSAGE_BYTES = 16 * 1024;
+const MAX_TEXT = 1024;
+
+export interface Challenge {
+  readonly type: 'challenge';
+  readonly version: number;
+  /** 32 random bytes, base64url. */
+  readonly nonce: string;
+  /** The relay's own name, which the proof signs. */
+  readonly relay: string;
+}
+
+export interface Proof {
+  readonly type: 'proof';
+  readonly version: number;
+  readonly tokenId: string;
+  /** Which installation this is, so that it can replace its own older session. */
+  readonly clientId: string;
+  /** The session that this link joins; empty begins a new one. */
+  readonly sessionId: string;
+  /** TLS exporter of the client's end, base64url; empty without TLS. */
+  readonly exporter: string;
+  /** Ed25519 over `proofPayload`, base64url. */
+  readonly signature: string;
+  /** Program and version, for logs. */
+  readonly agent: string;
+}
+
+export interface Welcome {
+  readonly type: 'welcome';
+  readonly sessionId: string;
+  /** How often each end pings, in milliseconds. */
+  readonly heartbeatMs: number;
+  readonly maxLinks: number;
+  readonly maxTunnels: number;
+  readonly maxStreams: number;
+  readonly agent: string;
+}
+
+export interface Refused {
+  readonly type: 'refused';
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export interface Claim {
+  readonly type: 'claim';
+  /** The client's name for the tunnel, unique in its session. */
+  readonly name: string;
+  /** Exactly one of `host` (a hostname, or `*.` and a hostname) and `tcpPort`. */
+  readonly host: string | undefined;
+  readonly tcpPort: number | undefined;
+  /** Sent to the origin instead of the public host. */
+  readonly hostHeader: string | undefined;
+  /** How long the origin may take to begin its response; undefined: as long as it likes. */
+  readonly responseTimeoutMs: number | undefined;
+}
+
+export interface Claimed {
+  readonly type: 'claimed';
+  readonly name: string;
+  readonly url: string;
+}
+
+export interface Denied {
+  readonly type: 'denied';
+  readonly name: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export interface Release {
+  readonly type: 'release';
+  readonly name: string;
+}
+
+export interface Leave {
+  readonly type: 'leave';
+}
+
+export interface Drain {
+  readonly type: 'drain';
+  readonly reconnectInMs: number;
+}
+
+export type RelayMessage = Challenge | Welcome | Refused | Claimed | Denied | Drain;
+export type ClientMessage = Proof | Claim | Release | Leave;
+
+/** Reads what a relay sent. Throws PROTOCOL_VIOLATION. */
+export function readRelayMessage(text: string): RelayMessage {
+  const message = new MessageReader(text);
+  switch (message.type) {
+    case 'challenge':
+      return {
+        type: 'challenge',
+        version: message.integer('version'),
+        nonce: message.text('nonce'),
+        relay: message.text('relay'),
+      };
+    case 'welcome':
+      return {
+        type: 'welcome',
+        sessionId: message.text('sessionId'),
+        heartbeatMs: message.integer('heartbeatMs'),
+        maxLinks: message.integer('maxLinks'),
+        maxTunnels: message.integer('maxTunnels'),
+        maxStreams: message.integer('maxStreams'),
+        agent: message.text('agent'),
+      };
+    case 'refused':
+      return { type: 'refused', code: message.code('code'), message: message.text('message') };
+    case 'claimed':
+      return { type: 'claimed', name: message.text('name'), url: message.text('url') };
+    case 'denied':
+      return {
+        type: 'denied',
+        name: message.text('name'),
+        code: message.code('code'),
+        message: message.text('message'),
+      };
+    case 'drain':
+      return { type: 'drain', reconnectInMs: message.integer('reconnectInMs') };
+    default:
+      throw message.violation('type');
+  }
+}
+
+/** Reads what a client sent. Throws PROTOCOL_VIOLATION. */
+export function readClientMessage(text: string): ClientMessage {
+  const message = new MessageReader(text);
+  switch (message.type) {
+    case 'proof':
+      return {
+        type: 'proof',
+        version: message.integer('version'),
+        tokenId: message.text('tokenId'),
+        clientId: message.text('clientId'),
+        sessionId: message.text('sessionId'),
+        exporter: message.text('exporter'),
+        signature: message.text('signature'),
+        agent: message.text('agent'),
+      };
+    case 'claim':
+      return {
+        type: 'claim',
+        name: message.text('name'),
+        host: message.optional('host', () => message.text('host')),
+        tcpPort: message.optional('tcpPort', () => message.integer('tcpPort')),
+        hostHeader: message.optional('hostHeader', () => message.text('hostHeader')),
+        responseTimeoutMs: message.optional('responseTimeoutMs', () => message.integer('responseTimeoutMs')),
+      };
+    case 'release':
+      return { type: 'release', name: message.text('name') };
+    case 'leave':
+      return { type: 'leave' };
+    default:
+      throw message.violation('type');
+  }
+}
+
+/** Typed access to one parsed message. */
+class MessageReader {
+  readonly type: string;
+  readonly #fields: Map<string, unknown>;
+
+  constructor(text: string) {
+    if (text.length > MAX_MESSAGE_BYTES) throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot read message: too long');
+    this.#fields = new Map(Object.entries(parseObject(text)));
+    this.type = this.text('type');
+  }
+
+  text(name: string): string {
+    const value = this.#fields.get(name);
+    if (typeof value !== 'string' || value.length > MAX_TEXT) throw this.violation(name);
+    return value;
+  }
+
+  integer(name: string): number {
+    const value = this.#fields.get(name);
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw this.violation(name);
+    return value;
+  }
+
+  code(name: string): ErrorCode {
+    const value = this.text(name);
+    return isErrorCode(value) ? value : 'INTERNAL';
+  }
+
+  optional<T>(name: string, read: () => T): T | undefined {
+    return this.#fields.get(name) === undefined ? undefined : read();
+  }
+
+  violation(name: string): TunnelError {
+    return new TunnelError('PROTOCOL_VIOLATION', `Cannot read message: field ${name} is missing or wrong`);
+  }
+}
+
+function parseObject(text: string): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot read message: not JSON', { cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot read message: not an object');
+  }
+  return value;
+}

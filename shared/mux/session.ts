@@ -1,0 +1,416 @@
+/**
+ * MuxSession: many streams over one transport (yamux, hashicorp spec v0).
+ *
+ * Decides three things. When to send: frames of one event-loop turn leave as one batch (`setImmediate`: a turn serves
+ * many sockets), while no more than BACKLOG_BYTES are on their way, so that a later small write never queues behind
+ * megabytes. Who sends: turns.ts. What a peer may do: every limit below; breaking one ends this session and no other.
+ *
+ * Owns: its streams and one immediate. Owned by: whoever owns the transport; both end together.
+ */
+import { asTunnelError, TunnelError } from '../errors.js';
+import {
+  FLAG_ACK,
+  FLAG_FIN,
+  FLAG_RST,
+  FLAG_SYN,
+  FrameReader,
+  type FrameReceiver,
+  GO_AWAY_INTERNAL_ERROR,
+  GO_AWAY_NORMAL,
+  GO_AWAY_PROTOCOL_ERROR,
+  HEADER_BYTES,
+  TYPE_DATA,
+  TYPE_GO_AWAY,
+  TYPE_PING,
+  TYPE_WINDOW_UPDATE,
+  writeHeader,
+} from './frame.js';
+import { MuxStream, type StreamOwner } from './stream.js';
+import { MAX_FRAME_BYTES, Turns } from './turns.js';
+
+/** Bytes given to the transport and not yet taken by the system. More would only make later, smaller writes wait. */
+const BACKLOG_BYTES = 256 * 1024;
+
+/** Control frames that may wait for a transport that takes nothing: more than twice what 4,096 streams can owe. */
+const CONTROL_BACKLOG_BYTES = 256 * 1024;
+
+/** Pings the peer may send before it reads an answer. An honest peer has one under way. */
+const MAX_PENDING_PONGS = 16;
+
+/** Frames without payload that a peer may send in CONTROL_PERIOD_MS. Twenty thousand new visitors a second need half. */
+const MAX_CONTROL_FRAMES = 32_768;
+const CONTROL_PERIOD_MS = 200;
+
+/** Round trips remembered; the least of them is the path's, the others include queues. */
+const RTT_SAMPLES = 8;
+
+/** What carries a session's bytes. */
+export interface MuxTransport {
+  /** Bytes at the start of each batch that the transport fills itself (its own framing). */
+  readonly headroomBytes: number;
+  /** The largest batch without headroom. At least HEADER_BYTES + 1. */
+  readonly batchBytes: number;
+  /** Sends whole frames: `batch` from `headroomBytes` on. The transport answers with `MuxSession.sent` once taken. */
+  send(batch: Buffer): void;
+}
+
+export interface MuxSessionOptions {
+  /** `client` opens streams with odd ids, `server` with even ones (yamux roles, not ours). */
+  readonly role: 'client' | 'server';
+  /** A stream the peer opened; absent: the peer must not open any. */
+  readonly onStream?: (stream: MuxStream) => void;
+  /** The session is over; called once. `error` is undefined after our own orderly `close`. */
+  readonly onClose: (error: TunnelError | undefined) => void;
+  /** The peer will accept no new streams; those that exist go on. */
+  readonly onGoAway?: () => void;
+  /** Streams that may be open at a time, in both directions together. */
+  readonly maxStreams: number;
+  /** How far one stream's receive window may grow. */
+  readonly maxWindowBytes: number;
+  /** How much all grown windows together may exceed their initial size. */
+  readonly windowBudgetBytes: number;
+}
+
+export class MuxSession implements FrameReceiver, StreamOwner {
+  readonly #transport: MuxTransport;
+  readonly #options: MuxSessionOptions;
+  readonly #reader = new FrameReader(this);
+  readonly #streams = new Map<number, MuxStream>();
+  readonly #turns = new Turns();
+  #state: 'open' | 'closed' = 'open';
+  #goAway: 'none' | 'sent' | 'received' = 'none';
+
+  #nextId: number;
+  #newestPeerId = 0;
+  #payloadStream: MuxStream | undefined;
+  #payloadEnds = false;
+
+  #control = Buffer.allocUnsafe(512);
+  #controlBytes = 0;
+  #flush: NodeJS.Immediate | undefined;
+  readonly #sending: number[] = [];
+  #sendingBytes = 0;
+  readonly #served: MuxStream[] = [];
+
+  #pendingPongs = 0;
+  #controlFrames = 0;
+  #controlPeriodAtMs = performance.now();
+  #pingId = 0;
+  #pingAtMs = 0;
+  readonly #rttSamples: number[] = [];
+  #budgetBytes: number;
+
+  constructor(transport: MuxTransport, options: MuxSessionOptions) {
+    this.#transport = transport;
+    this.#options = options;
+    this.#nextId = options.role === 'client' ? 1 : 2;
+    this.#budgetBytes = options.windowBudgetBytes;
+  }
+
+  /** Streams that are open now. */
+  get streamCount(): number {
+    return this.#streams.size;
+  }
+
+  /** Bytes that wait for the system, an estimate of how long a new stream's first byte would wait. */
+  get backlogBytes(): number {
+    return this.#sendingBytes;
+  }
+
+  get open(): boolean {
+    return this.#state === 'open';
+  }
+
+  /** True while new streams can be opened. */
+  get accepting(): boolean {
+    return this.open && this.#goAway === 'none' && this.#streams.size < this.#options.maxStreams;
+  }
+
+  /** The least round trip of late in milliseconds; 0 until the first ping came back. */
+  get rttMs(): number {
+    return this.#rttSamples.length === 0 ? 0 : Math.min(...this.#rttSamples);
+  }
+
+  /** Opens a stream; its SYN leaves with its first bytes. Throws LIMIT_EXCEEDED, LINK_LOST or RELAY_DRAINING. */
+  openStream(): MuxStream {
+    if (!this.open) throw new TunnelError('LINK_LOST', 'Cannot open stream: the link is closed');
+    if (this.#goAway !== 'none') throw new TunnelError('RELAY_DRAINING', 'Cannot open stream: the link is draining');
+    if (this.#streams.size >= this.#options.maxStreams) {
+      throw new TunnelError(
+        'LIMIT_EXCEEDED',
+        `Cannot open stream: ${this.#streams.size} streams are open on this link`,
+      );
+    }
+    const stream = new MuxStream(this.#nextId, this, 'us');
+    this.#nextId += 2;
+    this.#streams.set(stream.id, stream);
+    this.wantsTurn(stream);
+    return stream;
+  }
+
+  /** Asks the peer for a sign of life; the answer updates `rttMs`. One at a time: a second call replaces the first. */
+  ping(): void {
+    this.#pingId = (this.#pingId + 1) >>> 0;
+    this.#pingAtMs = performance.now();
+    this.#sendControl(TYPE_PING, FLAG_SYN, 0, this.#pingId);
+  }
+
+  /** Tells the peer that we accept and open no new streams. Those that exist go on. */
+  goAway(): void {
+    if (!this.open || this.#goAway === 'sent') return;
+    this.#goAway = 'sent';
+    this.#sendControl(TYPE_GO_AWAY, 0, 0, GO_AWAY_NORMAL);
+  }
+
+  /**
+   * Ends every stream with `error` at once and sends the peer a last go-away. Safe in any state, any number of times.
+   */
+  close(error?: TunnelError): void {
+    if (!this.open) return;
+    const reason =
+      error === undefined
+        ? GO_AWAY_NORMAL
+        : error.code === 'PROTOCOL_VIOLATION'
+          ? GO_AWAY_PROTOCOL_ERROR
+          : GO_AWAY_INTERNAL_ERROR;
+    this.#sendControl(TYPE_GO_AWAY, 0, 0, reason);
+    this.#sendBatch();
+    this.#end(error);
+  }
+
+  /** The transport is gone: ends every stream, sends nothing. Safe in any state, any number of times. */
+  transportClosed(error: TunnelError): void {
+    if (this.open) this.#end(error);
+  }
+
+  #end(error: TunnelError | undefined): void {
+    this.#state = 'closed';
+    this.#reader.stop();
+    clearImmediate(this.#flush);
+    const streamError = error ?? new TunnelError('LINK_LOST', 'Stream ended: the link was closed');
+    for (const stream of [...this.#streams.values()]) stream.abort(streamError);
+    this.#options.onClose(error);
+  }
+
+  // ---- inbound ----
+
+  /** Reads bytes of the transport. A violation closes the session; nothing is thrown. */
+  receive(chunk: Buffer): void {
+    if (!this.open) return;
+    try {
+      this.#reader.read(chunk);
+    } catch (error) {
+      this.close(asTunnelError(error));
+    }
+  }
+
+  onFrame(type: number, flags: number, streamId: number, length: number): void {
+    if (type !== TYPE_DATA || length === 0) this.#countControlFrame();
+    if (type === TYPE_PING) this.#onPing(flags, length);
+    else if (type === TYPE_GO_AWAY) this.#onGoAway(length);
+    else this.#onStreamFrame(type, flags, streamId, length);
+  }
+
+  onPayload(piece: Buffer, last: boolean): void {
+    const stream = this.#payloadStream;
+    if (stream === undefined) return;
+    stream.receiveData(piece);
+    if (!last) return;
+    this.#payloadStream = undefined;
+    if (this.#payloadEnds) stream.receiveEnd();
+  }
+
+  /** Flags come first except FIN, which counts after the payload of its own frame. */
+  #onStreamFrame(type: number, flags: number, streamId: number, length: number): void {
+    if (type === TYPE_DATA && length > MAX_FRAME_BYTES) throw violation(`frame of ${length} bytes`);
+    const stream = (flags & FLAG_SYN) !== 0 ? this.#accept(streamId) : this.#find(streamId);
+    this.#payloadStream = undefined;
+    if (stream === undefined) return;
+    if ((flags & FLAG_ACK) !== 0) stream.receiveAck();
+    if ((flags & FLAG_RST) !== 0) {
+      stream.abort(new TunnelError('STREAM_RESET', 'Stream reset by the peer'));
+      return;
+    }
+    if (type === TYPE_WINDOW_UPDATE) stream.receiveCredit(length);
+    else if (length > 0) {
+      stream.expectData(length);
+      this.#payloadStream = stream;
+      this.#payloadEnds = (flags & FLAG_FIN) !== 0;
+      return;
+    }
+    if ((flags & FLAG_FIN) !== 0) stream.receiveEnd();
+  }
+
+  /** A late frame of a stream that we forgot is normal and ignored; one of a stream that never was is a violation. */
+  #find(streamId: number): MuxStream | undefined {
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) return stream;
+    const newest = this.#isOurs(streamId) ? this.#nextId - 2 : this.#newestPeerId;
+    if (streamId === 0 || streamId > newest) throw violation(`frame for stream ${streamId}, which was never opened`);
+    return undefined;
+  }
+
+  #accept(streamId: number): MuxStream | undefined {
+    const onStream = this.#options.onStream;
+    if (onStream === undefined) throw violation('SYN, but this end accepts no streams');
+    if (streamId === 0 || this.#isOurs(streamId)) throw violation(`SYN for stream ${streamId} of the wrong parity`);
+    if (streamId <= this.#newestPeerId) throw violation(`SYN for stream ${streamId}, which was opened before`);
+    this.#newestPeerId = streamId;
+    if (!this.accepting) {
+      this.#sendControl(TYPE_WINDOW_UPDATE, FLAG_RST, streamId, 0);
+      return undefined;
+    }
+    const stream = new MuxStream(streamId, this, 'peer');
+    this.#streams.set(streamId, stream);
+    this.wantsTurn(stream);
+    onStream(stream);
+    return stream;
+  }
+
+  #isOurs(streamId: number): boolean {
+    return (streamId & 1) === (this.#nextId & 1);
+  }
+
+  #onPing(flags: number, id: number): void {
+    if ((flags & FLAG_SYN) !== 0) {
+      this.#pendingPongs += 1;
+      if (this.#pendingPongs > MAX_PENDING_PONGS) throw limit(`${this.#pendingPongs} pings without reading an answer`);
+      this.#sendControl(TYPE_PING, FLAG_ACK, 0, id);
+    } else if (id === this.#pingId && this.#pingAtMs !== 0) {
+      if (this.#rttSamples.push(performance.now() - this.#pingAtMs) > RTT_SAMPLES) this.#rttSamples.shift();
+      this.#pingAtMs = 0;
+    }
+  }
+
+  #onGoAway(reason: number): void {
+    if (reason !== GO_AWAY_NORMAL) {
+      this.transportClosed(
+        new TunnelError('PROTOCOL_VIOLATION', `Link ended by the peer: go-away with reason ${reason}`),
+      );
+      return;
+    }
+    if (this.#goAway === 'none') this.#goAway = 'received';
+    this.#options.onGoAway?.();
+  }
+
+  #countControlFrame(): void {
+    this.#controlFrames += 1;
+    if (this.#controlFrames < MAX_CONTROL_FRAMES) return;
+    const nowMs = performance.now();
+    const elapsedMs = nowMs - this.#controlPeriodAtMs;
+    if (elapsedMs < CONTROL_PERIOD_MS) throw limit(`${this.#controlFrames} empty frames in ${elapsedMs.toFixed(0)} ms`);
+    this.#controlFrames = 0;
+    this.#controlPeriodAtMs = nowMs;
+  }
+
+  // ---- for streams ----
+
+  wantsTurn(stream: MuxStream): void {
+    this.#turns.add(stream);
+    this.#schedule();
+  }
+
+  sendCredit(stream: MuxStream, bytes: number): void {
+    this.#sendControl(TYPE_WINDOW_UPDATE, stream.takeFlags(), stream.id, bytes);
+  }
+
+  sendReset(stream: MuxStream): void {
+    this.#sendControl(TYPE_WINDOW_UPDATE, FLAG_RST, stream.id, 0);
+  }
+
+  forget(stream: MuxStream): void {
+    this.#streams.delete(stream.id);
+  }
+
+  borrowWindow(windowBytes: number): number {
+    const bytes = Math.max(0, Math.min(windowBytes, this.#options.maxWindowBytes - windowBytes, this.#budgetBytes));
+    this.#budgetBytes -= bytes;
+    return bytes;
+  }
+
+  returnWindow(bytes: number): void {
+    this.#budgetBytes += bytes;
+  }
+
+  // ---- outbound ----
+
+  /** Transport: the oldest batch was taken by the system. */
+  sent(): void {
+    this.#sendingBytes -= this.#sending.shift() ?? 0;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#flush !== undefined || !this.open || this.#sendingBytes >= BACKLOG_BYTES) return;
+    if (this.#controlBytes === 0 && this.#turns.empty) return;
+    this.#flush = setImmediate(this.#onFlush);
+  }
+
+  readonly #onFlush = (): void => {
+    this.#flush = undefined;
+    while (this.#sendingBytes < BACKLOG_BYTES && this.#sendBatch()) {
+      // One batch at a time, until nothing is due or the transport has enough.
+    }
+    this.#notifyServed();
+    this.#schedule();
+  };
+
+  /** Writers refill only after the batch has left: their new bytes belong to the next turn. */
+  #notifyServed(): void {
+    const served = this.#served.splice(0);
+    for (const stream of served) stream.notifyDrain();
+  }
+
+  /** Sends what is due, at most one batch. False when nothing was. */
+  #sendBatch(): boolean {
+    const { headroomBytes, batchBytes } = this.#transport;
+    const dueBytes = this.#controlBytes + this.#turns.estimateBytes(batchBytes);
+    if (dueBytes === 0) return false;
+    const batch = Buffer.allocUnsafe(headroomBytes + Math.min(dueBytes, batchBytes));
+    let end = this.#moveControl(batch, headroomBytes);
+    end = this.#turns.fill(batch, end, this.#served);
+    if (end === headroomBytes) return false;
+    this.#sending.push(end);
+    this.#sendingBytes += end;
+    this.#transport.send(end === batch.length ? batch : batch.subarray(0, end));
+    return true;
+  }
+
+  #moveControl(batch: Buffer, offset: number): number {
+    if (this.#controlBytes === 0) return offset;
+    const room = batch.length - offset;
+    const bytes = Math.min(this.#controlBytes, room - (room % HEADER_BYTES));
+    this.#control.copy(batch, offset, 0, bytes);
+    this.#control.copy(this.#control, 0, bytes, this.#controlBytes);
+    this.#controlBytes -= bytes;
+    if (this.#controlBytes === 0) this.#pendingPongs = 0;
+    return offset + bytes;
+  }
+
+  #sendControl(type: number, flags: number, streamId: number, length: number): void {
+    if (!this.open) return;
+    if (this.#controlBytes + HEADER_BYTES > this.#control.length && !this.#growControl()) return;
+    this.#controlBytes = writeHeader(this.#control, this.#controlBytes, type, flags, streamId, length);
+    this.#schedule();
+  }
+
+  /** False when the backlog's limit is reached; the session is closed then. */
+  #growControl(): boolean {
+    if (this.#control.length >= CONTROL_BACKLOG_BYTES) {
+      this.transportClosed(limit('control frames pile up and it takes none of them'));
+      return false;
+    }
+    const grown = Buffer.allocUnsafe(this.#control.length * 4);
+    this.#control.copy(grown, 0, 0, this.#controlBytes);
+    this.#control = grown;
+    return true;
+  }
+}
+
+function violation(what: string): TunnelError {
+  return new TunnelError('PROTOCOL_VIOLATION', `Cannot keep link: the peer sent a ${what}`);
+}
+
+function limit(what: string): TunnelError {
+  return new TunnelError('LIMIT_EXCEEDED', `Cannot keep link: the peer broke a limit, ${what}`);
+}

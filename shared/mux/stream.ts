@@ -1,0 +1,326 @@
+/**
+ * MuxStream: one ordered byte stream each way, with half-close, reset and flow control. Not a Node stream: on the hot
+ * path it costs one object, and its owner pulls from it when the link has room (a Duplex face: stream-duplex.ts).
+ *
+ * Inbound: bytes go to the handler at once while it flows; while it is paused they wait here, at most one window of
+ * them, because credit is given for what the handler took, never for what arrived.
+ * Outbound: bytes wait here until the session gives this stream its turn (`take`).
+ *
+ *   opening → open → localEnded | remoteEnded → closed        any → reset
+ *
+ * Owns: its two queues. Owned by: MuxSession, which it knows only as a StreamOwner.
+ */
+import { TunnelError } from '../errors.js';
+import { FLAG_ACK, FLAG_SYN, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from './frame.js';
+
+/** `write` asks its caller to wait while more than this many bytes wait for their turn. */
+export const WRITE_HIGH_WATER_BYTES = 64 * 1024;
+
+/** Waiting writers are called back once no more than this is left, so that the next turn finds new bytes. */
+const WRITE_LOW_WATER_BYTES = 32 * 1024;
+
+/**
+ * Who uses the stream. `resume` may call `onData` and `onEnd` before it returns, and `reset` calls `onClose`;
+ * `write`, `end` and `pause` call nothing.
+ */
+export interface StreamHandler {
+  /** Bytes from the peer. They count as consumed when this returns: `pause()` inside holds back all later ones. */
+  onData(piece: Buffer): void;
+  /** The peer will send no more; we still may. */
+  onEnd(): void;
+  /** After `write` returned false: there is room again. */
+  onDrain(): void;
+  /** The stream is over, both ways; called once. `error` is undefined after an orderly end of both directions. */
+  onClose(error: TunnelError | undefined): void;
+}
+
+/** What a stream needs of its session. */
+export interface StreamOwner {
+  /** The stream has bytes or flags to send, and window for them. */
+  wantsTurn(stream: MuxStream): void;
+  /** The handler consumed `bytes`: tell the peer it may send as many more. */
+  sendCredit(stream: MuxStream, bytes: number): void;
+  sendReset(stream: MuxStream): void;
+  /** The stream needs no more frames: forget it. */
+  forget(stream: MuxStream): void;
+  /** The round trip of the link in milliseconds; 0 while unknown. */
+  readonly rttMs: number;
+  /** By how much a window of `windowBytes` may grow now (0 when a limit is reached); that much is borrowed. */
+  borrowWindow(windowBytes: number): number;
+  /** Gives back what was borrowed. */
+  returnWindow(bytes: number): void;
+}
+
+export type StreamState = 'opening' | 'open' | 'localEnded' | 'remoteEnded' | 'closed' | 'reset';
+
+export class MuxStream {
+  readonly id: number;
+  handler: StreamHandler | undefined;
+  readonly #owner: StreamOwner;
+  #state: StreamState = 'opening';
+
+  readonly #inbound: Buffer[] = [];
+  #flowing = false;
+  #delivering = false;
+  #remoteEnd: 'none' | 'received' | 'delivered' = 'none';
+  #windowBytes = INITIAL_WINDOW_BYTES;
+  #mayReceiveBytes = INITIAL_WINDOW_BYTES;
+  #consumedBytes = 0;
+  #borrowedBytes = 0;
+  #creditedAtMs = 0;
+
+  readonly #outbound: Buffer[] = [];
+  #outboundBytes = 0;
+  #maySendBytes = INITIAL_WINDOW_BYTES;
+  #pendingFlags: number;
+  #localEnd: 'none' | 'asked' | 'sent' = 'none';
+  #drainWanted = false;
+
+  /** Scheduling state of the session's turns; the session alone reads and writes these two. */
+  turnQueued = false;
+  turnDeficitBytes = 0;
+
+  constructor(id: number, owner: StreamOwner, openedBy: 'us' | 'peer') {
+    this.id = id;
+    this.#owner = owner;
+    this.#pendingFlags = openedBy === 'us' ? FLAG_SYN : FLAG_ACK;
+    if (openedBy === 'peer') this.#state = 'open';
+  }
+
+  get state(): StreamState {
+    return this.#state;
+  }
+
+  /** Bytes written and not yet handed to the link. */
+  get outboundBytes(): number {
+    return this.#outboundBytes;
+  }
+
+  /** True until the stream is closed or reset. */
+  get alive(): boolean {
+    return this.#state !== 'closed' && this.#state !== 'reset';
+  }
+
+  // ---- for the handler's side ----
+
+  /** Queues bytes; the caller must not change them afterwards. False asks to wait for `onDrain`. */
+  write(piece: Buffer): boolean {
+    if (!this.alive || this.#localEnd !== 'none') return false;
+    if (piece.length > 0) {
+      this.#outbound.push(piece);
+      this.#outboundBytes += piece.length;
+      this.#askForTurn();
+    }
+    if (this.#outboundBytes <= WRITE_HIGH_WATER_BYTES) return true;
+    this.#drainWanted = true;
+    return false;
+  }
+
+  /** Half-close: what was written is still sent, then the peer sees the end. */
+  end(): void {
+    if (!this.alive || this.#localEnd !== 'none') return;
+    this.#localEnd = 'asked';
+    this.#askForTurn();
+  }
+
+  /** Abort: drops everything queued and tells the peer at once. Safe in any state. */
+  reset(error = new TunnelError('STREAM_RESET', 'Stream reset by this end')): void {
+    if (!this.alive) return;
+    const peerKnows = (this.#pendingFlags & FLAG_SYN) === 0;
+    if (peerKnows) this.#owner.sendReset(this);
+    this.#finish('reset', error);
+  }
+
+  /** Bytes wait from now on. */
+  pause(): void {
+    this.#flowing = false;
+  }
+
+  /** Delivers what waited, then whatever arrives. A new stream starts paused. */
+  resume(): void {
+    if (this.#flowing) return;
+    this.#flowing = true;
+    this.#deliver();
+  }
+
+  // ---- for the session's side ----
+
+  /** Session: a Data header. Throws PROTOCOL_VIOLATION before a byte is buffered when the window does not cover it. */
+  expectData(bytes: number): void {
+    if (bytes > this.#mayReceiveBytes) {
+      throw new TunnelError(
+        'PROTOCOL_VIOLATION',
+        `Cannot accept data on stream ${this.id}: ${bytes} bytes overrun the window of ${this.#mayReceiveBytes}`,
+      );
+    }
+    if (this.#remoteEnd !== 'none' && bytes > 0) {
+      throw new TunnelError('PROTOCOL_VIOLATION', `Cannot accept data on stream ${this.id}: the peer has ended it`);
+    }
+    this.#mayReceiveBytes -= bytes;
+  }
+
+  /** Session: payload that `expectData` admitted. */
+  receiveData(piece: Buffer): void {
+    if (!this.alive) return;
+    if (this.#flowing && !this.#delivering && this.#inbound.length === 0) {
+      this.#delivering = true;
+      this.#give(piece);
+      this.#delivering = false;
+    } else {
+      this.#inbound.push(piece);
+    }
+  }
+
+  /** Session: the peer acknowledged our SYN. */
+  receiveAck(): void {
+    if (this.#state === 'opening') this.#state = 'open';
+  }
+
+  /** Session: the peer half-closed. */
+  receiveEnd(): void {
+    if (!this.alive || this.#remoteEnd !== 'none') return;
+    this.#remoteEnd = 'received';
+    if (this.#flowing) this.#deliver();
+  }
+
+  /** Session: the peer aborted, or the session died with `error`. */
+  abort(error: TunnelError): void {
+    if (this.alive) this.#finish('reset', error);
+  }
+
+  /** Session: the peer lets us send more. Throws PROTOCOL_VIOLATION when the sum exceeds 2³²−1. */
+  receiveCredit(bytes: number): void {
+    if (this.#maySendBytes + bytes > MAX_WINDOW_BYTES) {
+      throw new TunnelError('PROTOCOL_VIOLATION', `Cannot widen window of stream ${this.id}: beyond 2^32-1`);
+    }
+    this.#maySendBytes += bytes;
+    if (this.#outboundBytes > 0) this.#askForTurn();
+  }
+
+  /** Session: SYN or ACK that must ride on the stream's next frame; cleared by reading. */
+  takeFlags(): number {
+    const flags = this.#pendingFlags;
+    this.#pendingFlags = 0;
+    return flags;
+  }
+
+  /** Session: how many payload bytes the stream could send now. */
+  get sendableBytes(): number {
+    return Math.min(this.#outboundBytes, this.#maySendBytes);
+  }
+
+  /** Session: true when flags alone are due, although no byte may or can be sent. */
+  get flagsDue(): boolean {
+    return this.#pendingFlags !== 0;
+  }
+
+  /** Session: true when all data is out and the end must be told. */
+  get endDue(): boolean {
+    return this.#localEnd === 'asked' && this.#outboundBytes === 0;
+  }
+
+  /** Session: moves exactly `bytes` (at most `sendableBytes`) of the oldest data to `target` at `offset`. */
+  take(target: Buffer, offset: number, bytes: number): void {
+    let left = bytes;
+    let used = 0;
+    while (left > 0) {
+      const piece = this.#outbound[used];
+      if (piece === undefined) break;
+      const count = Math.min(left, piece.length);
+      piece.copy(target, offset, 0, count);
+      offset += count;
+      left -= count;
+      if (count < piece.length) this.#outbound[used] = piece.subarray(count);
+      else used += 1;
+    }
+    if (used === this.#outbound.length) this.#outbound.length = 0;
+    else if (used > 0) this.#outbound.splice(0, used);
+    this.#outboundBytes -= bytes;
+    this.#maySendBytes -= bytes;
+  }
+
+  /** Session: our FIN went out. */
+  endSent(): void {
+    this.#localEnd = 'sent';
+    this.#closeWhenBothEnded();
+  }
+
+  /** Session: after a flush; calls a waiting writer back when there is room. */
+  notifyDrain(): void {
+    if (!this.#drainWanted || this.#outboundBytes > WRITE_LOW_WATER_BYTES || !this.alive) return;
+    this.#drainWanted = false;
+    this.handler?.onDrain();
+  }
+
+  #askForTurn(): void {
+    if (!this.turnQueued) this.#owner.wantsTurn(this);
+  }
+
+  #deliver(): void {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    let given = 0;
+    while (this.#flowing && given < this.#inbound.length) {
+      const piece = this.#inbound[given];
+      given += 1;
+      if (piece !== undefined) this.#give(piece);
+    }
+    this.#inbound.splice(0, given);
+    this.#delivering = false;
+    if (this.#flowing && this.#remoteEnd === 'received' && this.#inbound.length === 0) this.#deliverEnd();
+  }
+
+  #give(piece: Buffer): void {
+    this.handler?.onData(piece);
+    if (!this.alive) return;
+    this.#consumedBytes += piece.length;
+    if (this.#consumedBytes * 2 >= this.#windowBytes && this.#remoteEnd === 'none') this.#credit();
+  }
+
+  #credit(): void {
+    const grown = this.#growth();
+    const bytes = this.#consumedBytes + grown;
+    this.#windowBytes += grown;
+    this.#borrowedBytes += grown;
+    this.#mayReceiveBytes += bytes;
+    this.#consumedBytes = 0;
+    this.#owner.sendCredit(this, bytes);
+  }
+
+  /**
+   * Doubles the window when half of it was consumed in less than two round trips: then the window, and not the
+   * reader, may be what limits the sender. A paused reader never gets here, so it never grows.
+   */
+  #growth(): number {
+    const nowMs = performance.now();
+    const elapsedMs = nowMs - this.#creditedAtMs;
+    const first = this.#creditedAtMs === 0;
+    this.#creditedAtMs = nowMs;
+    if (first || elapsedMs >= 2 * this.#owner.rttMs) return 0;
+    return this.#owner.borrowWindow(this.#windowBytes);
+  }
+
+  #deliverEnd(): void {
+    this.#remoteEnd = 'delivered';
+    if (this.#localEnd === 'none') this.#state = 'remoteEnded';
+    this.handler?.onEnd();
+    this.#closeWhenBothEnded();
+  }
+
+  #closeWhenBothEnded(): void {
+    if (!this.alive) return;
+    if (this.#localEnd === 'sent' && this.#remoteEnd === 'delivered') this.#finish('closed', undefined);
+    else if (this.#localEnd === 'sent') this.#state = 'localEnded';
+  }
+
+  #finish(state: 'closed' | 'reset', error: TunnelError | undefined): void {
+    this.#state = state;
+    this.#inbound.length = 0;
+    this.#outbound.length = 0;
+    this.#outboundBytes = 0;
+    this.#owner.returnWindow(this.#borrowedBytes);
+    this.#borrowedBytes = 0;
+    this.#owner.forget(this);
+    this.handler?.onClose(error);
+  }
+}

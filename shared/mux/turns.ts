@@ -1,0 +1,105 @@
+/**
+ * Turns: decides whose bytes go into the next batch. Deficit round robin with a fast lane (as fq_codel, RFC 8290 §4.2):
+ * a stream that had nothing to send and now has goes ahead of those in the middle of a bulk transfer, for one quantum;
+ * then it takes turns with them. So a light switch or a WebSocket message passes a film, and two films share. A served
+ * stream stays in the bulk queue, even when it is empty, until its turn comes: refilling does not make it new again.
+ *
+ * Owned by: MuxSession. The scheduling fields of each stream (`turnQueued`, `turnDeficitBytes`) are written only here.
+ */
+import { FLAG_FIN, HEADER_BYTES, TYPE_DATA, TYPE_WINDOW_UPDATE, writeHeader } from './frame.js';
+import type { MuxStream } from './stream.js';
+
+/** What a stream may send before the next one's turn. */
+const QUANTUM_BYTES = 16 * 1024;
+
+/** The largest Data frame that we send or accept. */
+export const MAX_FRAME_BYTES = 64 * 1024;
+
+/** With more streams than this queued, a batch is allocated in full: counting would cost more than it saves. */
+const ESTIMATED_STREAMS = 8;
+
+export class Turns {
+  readonly #fresh: MuxStream[] = [];
+  readonly #bulk: MuxStream[] = [];
+
+  get empty(): boolean {
+    return this.#fresh.length === 0 && this.#bulk.length === 0;
+  }
+
+  /** Queues a stream that has something to send; harmless when it is queued already. */
+  add(stream: MuxStream): void {
+    if (stream.turnQueued) return;
+    stream.turnQueued = true;
+    stream.turnDeficitBytes = QUANTUM_BYTES;
+    this.#fresh.push(stream);
+  }
+
+  /** An upper bound of what `fill` would write, at most `limitBytes`: how large a batch is worth allocating. */
+  estimateBytes(limitBytes: number): number {
+    if (this.#fresh.length + this.#bulk.length > ESTIMATED_STREAMS) return limitBytes;
+    const bytes = sumDueBytes(this.#fresh) + sumDueBytes(this.#bulk);
+    return Math.min(bytes, limitBytes);
+  }
+
+  /** Writes frames to `batch` from `offset` until it is full or nobody has more; adds who was served to `served`. */
+  fill(batch: Buffer, offset: number, served: MuxStream[]): number {
+    let end = offset;
+    while (batch.length - end > HEADER_BYTES) {
+      const queue = this.#fresh.length > 0 ? this.#fresh : this.#bulk;
+      const stream = queue.shift();
+      if (stream === undefined) break;
+      if (!wantsTurn(stream)) {
+        stream.turnQueued = false;
+        continue;
+      }
+      const quantum = this.empty ? MAX_FRAME_BYTES : stream.turnDeficitBytes;
+      const start = end;
+      end = serve(stream, batch, end, quantum);
+      served.push(stream);
+      this.#requeue(stream, queue, end - start);
+    }
+    return end;
+  }
+
+  /** Who used up its quantum waits a round; who was cut short by the end of the batch goes first in the next one. */
+  #requeue(stream: MuxStream, queue: MuxStream[], usedBytes: number): void {
+    stream.turnDeficitBytes -= usedBytes;
+    const cutShort = stream.turnDeficitBytes > 0 && wantsTurn(stream);
+    if (stream.turnDeficitBytes <= 0) stream.turnDeficitBytes = QUANTUM_BYTES;
+    if (cutShort) queue.unshift(stream);
+    else this.#bulk.push(stream);
+  }
+}
+
+function wantsTurn(stream: MuxStream): boolean {
+  return stream.alive && (stream.sendableBytes > 0 || stream.flagsDue || stream.endDue);
+}
+
+function sumDueBytes(queue: readonly MuxStream[]): number {
+  let bytes = 0;
+  for (const stream of queue) {
+    const dataBytes = stream.sendableBytes;
+    // A header for each quantum begun, one for flags or the first piece, one for the end.
+    bytes += dataBytes + HEADER_BYTES * (2 + Math.ceil(dataBytes / QUANTUM_BYTES));
+  }
+  return bytes;
+}
+
+/** One stream's turn: a frame with at most `quantum` payload bytes, and its end when that is all. */
+function serve(stream: MuxStream, batch: Buffer, offset: number, quantum: number): number {
+  const flags = stream.takeFlags();
+  const bytes = Math.min(stream.sendableBytes, quantum, batch.length - offset - HEADER_BYTES);
+  let end = offset;
+  if (bytes > 0) {
+    end = writeHeader(batch, end, TYPE_DATA, flags, stream.id, bytes);
+    stream.take(batch, end, bytes);
+    end += bytes;
+  } else if (flags !== 0) {
+    end = writeHeader(batch, end, TYPE_WINDOW_UPDATE, flags, stream.id, 0);
+  }
+  if (!stream.endDue || batch.length - end < HEADER_BYTES) return end;
+  // The end travels alone: hashicorp/yamux reads the flags of a Data frame before its payload.
+  end = writeHeader(batch, end, TYPE_WINDOW_UPDATE, FLAG_FIN, stream.id, 0);
+  stream.endSent();
+  return end;
+}
