@@ -25,6 +25,9 @@ export interface HeartbeatOptions {
   readonly maxMissed: number;
 }
 
+/** How long a suspected link may take to answer. */
+const SUSPECT_MS = 1_500;
+
 /** Detects a dead peer in 3 × 3 s at most. */
 export const DEFAULT_HEARTBEAT: HeartbeatOptions = { intervalMs: 3_000, maxMissed: 2 };
 
@@ -57,9 +60,9 @@ export class Heartbeat {
   /** Something happened that may have cut the link (wake-up, changed interface): find out now, not at the next beat. */
   suspect(): void {
     if (this.#state !== 'beating') return;
-    this.#missed = this.#options.maxMissed;
-    this.#link.ping();
-    this.#schedule(Math.min(1_500, this.#options.intervalMs));
+    // The peer's last chance runs already: a new one for each suspicion would keep a dead link for ever.
+    if (this.#missed >= this.#options.maxMissed) this.#link.ping();
+    else this.#giveLastChance();
   }
 
   /** Safe in any state, any number of times. */
@@ -70,6 +73,7 @@ export class Heartbeat {
 
   #schedule(delayMs: number): void {
     clearTimeout(this.#timer);
+    if (this.#state !== 'beating') return; // The ping itself ended the link.
     // The wall clock, because the monotonic one stands still while the machine sleeps.
     this.#dueAtMs = Date.now() + delayMs;
     this.#timer = setTimeout(this.#onBeat, delayMs);
@@ -77,7 +81,7 @@ export class Heartbeat {
 
   readonly #onBeat = (): void => {
     const lateMs = Date.now() - this.#dueAtMs;
-    if (lateMs > this.#options.intervalMs) this.suspect();
+    if (lateMs > this.#options.intervalMs) this.#giveLastChance();
     else if (this.#missed >= this.#options.maxMissed) this.#lose('sent nothing');
     else if (this.#link.stalledMs > MAX_STALL_MS) this.#lose('took nothing');
     else this.#beat();
@@ -87,6 +91,12 @@ export class Heartbeat {
     this.#missed += 1;
     this.#link.ping();
     this.#schedule(this.#options.intervalMs);
+  }
+
+  #giveLastChance(): void {
+    this.#missed = this.#options.maxMissed;
+    this.#link.ping();
+    this.#schedule(Math.min(SUSPECT_MS, this.#options.intervalMs));
   }
 
   #lose(what: string): void {

@@ -45,11 +45,11 @@ export interface LinkHandler {
 export class Link implements MuxTransport {
   readonly headroomBytes: number;
   readonly batchBytes: number;
-  handler: LinkHandler | undefined;
   readonly #webSocket: WebSocket;
   readonly #socket: Socket;
   readonly #isClient: boolean;
-  #closeTimer: NodeJS.Timeout | undefined;
+  readonly #exporter: Buffer;
+  #handler: LinkHandler | undefined;
   #reason: TunnelError | undefined;
   #waitingSinceMs = 0;
   #waiting = 0;
@@ -60,11 +60,24 @@ export class Link implements MuxTransport {
     this.#isClient = role === 'client';
     this.headroomBytes = this.#isClient ? CLIENT_HEADROOM_BYTES : RELAY_HEADROOM_BYTES;
     this.batchBytes = FRAME_BYTES - this.headroomBytes;
+    this.#exporter = exporterOf(socket);
     webSocket.binaryType = 'nodebuffer';
     webSocket.on('message', this.#onMessage);
     webSocket.on('ping', this.#onPing);
     webSocket.on('error', this.#onError);
     webSocket.on('close', this.#onClose);
+    webSocket.pause();
+  }
+
+  get handler(): LinkHandler | undefined {
+    return this.#handler;
+  }
+
+  /** The link reads nothing until it has a handler: the peer's first words may arrive with the handshake's answer. */
+  set handler(handler: LinkHandler | undefined) {
+    this.#handler = handler;
+    this.#webSocket.resume();
+    if (this.#webSocket.readyState === WebSocket.CLOSED) queueMicrotask(this.#onClosed);
   }
 
   get open(): boolean {
@@ -83,8 +96,7 @@ export class Link implements MuxTransport {
 
   /** A value that only the two ends of this TLS connection know (RFC 5705); empty without TLS. */
   exporter(): Buffer {
-    if (!(this.#socket instanceof TLSSocket)) return Buffer.alloc(0);
-    return this.#socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0));
+    return this.#exporter;
   }
 
   /** Sends a control message. Does nothing on a closed link. */
@@ -108,8 +120,8 @@ export class Link implements MuxTransport {
   close(code: ErrorCode, message: string): void {
     if (this.#webSocket.readyState === WebSocket.CLOSED) return;
     this.#reason ??= new TunnelError(code, message);
+    this.#webSocket.resume(); // The peer's answer must be read even when nobody handles this link.
     this.#webSocket.close(wsCloseOf(code), code);
-    this.#closeTimer ??= setTimeout(() => this.#webSocket.terminate(), CLOSE_MS);
   }
 
   /** Ends the link now, without a word to the peer. Safe in any state. */
@@ -139,13 +151,14 @@ export class Link implements MuxTransport {
   readonly #onSent = (): void => {
     this.#waiting -= 1;
     this.#waitingSinceMs = performance.now();
-    this.handler?.onSent();
+    if (this.#webSocket.readyState !== WebSocket.CLOSED) this.#handler?.onSent();
   };
 
   readonly #onMessage = (data: Buffer, isBinary: boolean): void => {
-    if (isBinary) this.handler?.onBytes(data);
+    if (!this.open) return; // We have said good-bye; what the peer still says has no meaning.
+    if (isBinary) this.#handler?.onBytes(data);
     else if (data.length > MAX_MESSAGE_BYTES) this.close('PROTOCOL_VIOLATION', 'Cannot read message: too long');
-    else this.handler?.onMessage(data.toString());
+    else this.#handler?.onMessage(data.toString());
   };
 
   readonly #onPing = (data: Buffer): void => {
@@ -159,8 +172,12 @@ export class Link implements MuxTransport {
   };
 
   readonly #onClose = (closeCode: number, reason: Buffer): void => {
-    clearTimeout(this.#closeTimer);
-    this.handler?.onClose(this.#reason ?? peerClosed(closeCode, reason.toString()));
+    this.#reason ??= peerClosed(closeCode, reason.toString());
+    this.#onClosed();
+  };
+
+  readonly #onClosed = (): void => {
+    if (this.#reason !== undefined) this.#handler?.onClose(this.#reason);
   };
 }
 
@@ -171,12 +188,18 @@ function peerClosed(closeCode: number, reason: string): TunnelError {
   return new TunnelError(code, `Link closed by the peer with WebSocket code ${closeCode}`);
 }
 
+function exporterOf(socket: Socket): Buffer {
+  if (!(socket instanceof TLSSocket)) return Buffer.alloc(0);
+  return socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0));
+}
+
 const COMMON_OPTIONS = {
   maxPayload: FRAME_BYTES,
   perMessageDeflate: false,
   autoPong: false,
   // Many small messages in one chunk are handled in one go; ws would otherwise wait a turn between two of them.
   allowSynchronousEvents: true,
+  closeTimeout: CLOSE_MS,
 } as const;
 
 export interface DialOptions {
@@ -197,7 +220,6 @@ export function dialLink(options: DialOptions): Promise<Link> {
   let socket: Socket | undefined;
   const webSocket = new WebSocket(url, [SUBPROTOCOL], {
     ...COMMON_OPTIONS,
-    handshakeTimeout: options.timeoutMs,
     headers: { 'User-Agent': options.agent },
     createConnection: () => {
       socket = options.connect();
@@ -205,19 +227,25 @@ export function dialLink(options: DialOptions): Promise<Link> {
     },
   });
   return new Promise((resolve, reject) => {
-    const onAbort = () => webSocket.terminate();
-    const fail = (error: Error) => {
+    const onAbort = () => fail(new Error('aborted'));
+    // ws would only notice silence, not a server that answers one byte at a time.
+    const deadline = setTimeout(() => fail(new Error(`no answer in ${options.timeoutMs} ms`)), options.timeoutMs);
+    const settle = () => {
+      clearTimeout(deadline);
       options.signal.removeEventListener('abort', onAbort);
+      webSocket.off('error', fail);
+    };
+    const fail = (error: Error) => {
+      settle();
       webSocket.on('error', () => {});
       webSocket.terminate();
       reject(
         new TunnelError('LINK_LOST', `Cannot open link to ${options.url.host}: ${error.message}`, { cause: error }),
       );
     };
-    webSocket.once('error', fail);
+    webSocket.on('error', fail);
     webSocket.once('open', () => {
-      options.signal.removeEventListener('abort', onAbort);
-      webSocket.off('error', fail);
+      settle();
       if (socket === undefined) return fail(new Error('no socket'));
       socket.setNoDelay(true);
       resolve(new Link(webSocket, socket, 'client'));

@@ -164,14 +164,7 @@ export function readClientMessage(text: string): ClientMessage {
         agent: message.text('agent'),
       };
     case 'claim':
-      return {
-        type: 'claim',
-        name: message.text('name'),
-        host: message.optional('host', () => message.text('host')),
-        tcpPort: message.optional('tcpPort', () => message.integer('tcpPort')),
-        hostHeader: message.optional('hostHeader', () => message.text('hostHeader')),
-        responseTimeoutMs: message.optional('responseTimeoutMs', () => message.integer('responseTimeoutMs')),
-      };
+      return readClaim(message);
     case 'release':
       return { type: 'release', name: message.text('name') };
     case 'leave':
@@ -179,6 +172,19 @@ export function readClientMessage(text: string): ClientMessage {
     default:
       throw message.violation('type');
   }
+}
+
+function readClaim(message: MessageReader): Claim {
+  const claim: Claim = {
+    type: 'claim',
+    name: message.text('name'),
+    host: message.optional('host', () => message.text('host')),
+    tcpPort: message.optional('tcpPort', () => message.integer('tcpPort')),
+    hostHeader: message.optional('hostHeader', () => message.text('hostHeader')),
+    responseTimeoutMs: message.optional('responseTimeoutMs', () => message.integer('responseTimeoutMs')),
+  };
+  if ((claim.host === undefined) === (claim.tcpPort === undefined)) throw message.violation('host or tcpPort');
+  return claim;
 }
 
 /** Typed access to one parsed message. */

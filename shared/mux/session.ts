@@ -31,15 +31,21 @@ import { MAX_FRAME_BYTES, Turns } from './turns.js';
 /** Bytes given to the transport and not yet taken by the system. More would only make later, smaller writes wait. */
 const BACKLOG_BYTES = 256 * 1024;
 
+/** Batches on their way, for when they are small: what comes next then waits here and leaves as fewer, larger ones. */
+const BACKLOG_BATCHES = 16;
+
 /** Control frames that may wait for a transport that takes nothing: more than twice what 4,096 streams can owe. */
 const CONTROL_BACKLOG_BYTES = 256 * 1024;
 
 /** Pings the peer may send before it reads an answer. An honest peer has one under way. */
 const MAX_PENDING_PONGS = 16;
 
-/** Frames without payload that a peer may send in CONTROL_PERIOD_MS. Twenty thousand new visitors a second need half. */
+/** Frames that open a stream or carry no payload, in CONTROL_PERIOD_MS. Twenty thousand new visitors a second need half. */
 const MAX_CONTROL_FRAMES = 32_768;
 const CONTROL_PERIOD_MS = 200;
+
+/** Ids are never used twice; at a thousand streams a second they last 24 days. */
+const MAX_STREAM_ID = 0xffff_ffff;
 
 /** Round trips remembered; the least of them is the path's, the others include queues. */
 const RTT_SAMPLES = 8;
@@ -61,7 +67,7 @@ export interface MuxSessionOptions {
   readonly onStream?: (stream: MuxStream) => void;
   /** The session is over; called once. `error` is undefined after our own orderly `close`. */
   readonly onClose: (error: TunnelError | undefined) => void;
-  /** The peer will accept no new streams; those that exist go on. */
+  /** The peer will accept no new streams; those that exist go on. Called once. */
   readonly onGoAway?: () => void;
   /** Streams that may be open at a time, in both directions together. */
   readonly maxStreams: number;
@@ -69,6 +75,8 @@ export interface MuxSessionOptions {
   readonly maxWindowBytes: number;
   /** How much all grown windows together may exceed their initial size. */
   readonly windowBudgetBytes: number;
+  /** Where this end's ids begin (of its role's parity); absent: 1 or 2. For a test that uses them up. */
+  readonly firstStreamId?: number;
 }
 
 export class MuxSession implements FrameReceiver, StreamOwner {
@@ -78,7 +86,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   readonly #streams = new Map<number, MuxStream>();
   readonly #turns = new Turns();
   #state: 'open' | 'closed' = 'open';
-  #goAway: 'none' | 'sent' | 'received' = 'none';
+  #goAway: 'none' | 'sent' | 'received' | 'both' = 'none';
 
   #nextId: number;
   #newestPeerId = 0;
@@ -103,7 +111,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   constructor(transport: MuxTransport, options: MuxSessionOptions) {
     this.#transport = transport;
     this.#options = options;
-    this.#nextId = options.role === 'client' ? 1 : 2;
+    this.#nextId = options.firstStreamId ?? (options.role === 'client' ? 1 : 2);
     this.#budgetBytes = options.windowBudgetBytes;
   }
 
@@ -123,6 +131,10 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   /** True while new streams can be opened. */
   get accepting(): boolean {
+    return this.#admits && this.#nextId <= MAX_STREAM_ID;
+  }
+
+  get #admits(): boolean {
     return this.open && this.#goAway === 'none' && this.#streams.size < this.#options.maxStreams;
   }
 
@@ -141,6 +153,12 @@ export class MuxSession implements FrameReceiver, StreamOwner {
         `Cannot open stream: ${this.#streams.size} streams are open on this link`,
       );
     }
+    if (this.#nextId > MAX_STREAM_ID) {
+      throw new TunnelError(
+        'LIMIT_EXCEEDED',
+        'Cannot open stream: the link has used up its stream ids. Open a new link.',
+      );
+    }
     const stream = new MuxStream(this.#nextId, this, 'us');
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
@@ -157,8 +175,8 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   /** Tells the peer that we accept and open no new streams. Those that exist go on. */
   goAway(): void {
-    if (!this.open || this.#goAway === 'sent') return;
-    this.#goAway = 'sent';
+    if (!this.open || this.#goAway === 'sent' || this.#goAway === 'both') return;
+    this.#goAway = this.#goAway === 'none' ? 'sent' : 'both';
     this.#sendControl(TYPE_GO_AWAY, 0, 0, GO_AWAY_NORMAL);
   }
 
@@ -167,15 +185,8 @@ export class MuxSession implements FrameReceiver, StreamOwner {
    */
   close(error?: TunnelError): void {
     if (!this.open) return;
-    const reason =
-      error === undefined
-        ? GO_AWAY_NORMAL
-        : error.code === 'PROTOCOL_VIOLATION'
-          ? GO_AWAY_PROTOCOL_ERROR
-          : GO_AWAY_INTERNAL_ERROR;
-    this.#sendControl(TYPE_GO_AWAY, 0, 0, reason);
-    this.#sendBatch();
-    this.#end(error);
+    this.#sendLast(TYPE_GO_AWAY, goAwayReason(error));
+    if (this.open) this.#end(error);
   }
 
   /** The transport is gone: ends every stream, sends nothing. Safe in any state, any number of times. */
@@ -205,7 +216,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   }
 
   onFrame(type: number, flags: number, streamId: number, length: number): void {
-    if (type !== TYPE_DATA || length === 0) this.#countControlFrame();
+    if (type !== TYPE_DATA || length === 0 || (flags & FLAG_SYN) !== 0) this.#countControlFrame();
     if (type === TYPE_PING) this.#onPing(flags, length);
     else if (type === TYPE_GO_AWAY) this.#onGoAway(length);
     else this.#onStreamFrame(type, flags, streamId, length);
@@ -256,7 +267,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     if (streamId === 0 || this.#isOurs(streamId)) throw violation(`SYN for stream ${streamId} of the wrong parity`);
     if (streamId <= this.#newestPeerId) throw violation(`SYN for stream ${streamId}, which was opened before`);
     this.#newestPeerId = streamId;
-    if (!this.accepting) {
+    if (!this.#admits) {
       this.#sendControl(TYPE_WINDOW_UPDATE, FLAG_RST, streamId, 0);
       return undefined;
     }
@@ -289,7 +300,8 @@ export class MuxSession implements FrameReceiver, StreamOwner {
       );
       return;
     }
-    if (this.#goAway === 'none') this.#goAway = 'received';
+    if (this.#goAway === 'received' || this.#goAway === 'both') return;
+    this.#goAway = this.#goAway === 'none' ? 'received' : 'both';
     this.#options.onGoAway?.();
   }
 
@@ -320,6 +332,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   forget(stream: MuxStream): void {
     this.#streams.delete(stream.id);
+    this.#turns.remove(stream);
   }
 
   borrowWindow(windowBytes: number): number {
@@ -340,15 +353,19 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     this.#schedule();
   }
 
+  get #transportHasEnough(): boolean {
+    return this.#sendingBytes >= BACKLOG_BYTES || this.#sending.length >= BACKLOG_BATCHES;
+  }
+
   #schedule(): void {
-    if (this.#flush !== undefined || !this.open || this.#sendingBytes >= BACKLOG_BYTES) return;
+    if (this.#flush !== undefined || !this.open || this.#transportHasEnough) return;
     if (this.#controlBytes === 0 && this.#turns.empty) return;
     this.#flush = setImmediate(this.#onFlush);
   }
 
   readonly #onFlush = (): void => {
     this.#flush = undefined;
-    while (this.#sendingBytes < BACKLOG_BYTES && this.#sendBatch()) {
+    while (this.open && !this.#transportHasEnough && this.#sendBatch()) {
       // One batch at a time, until nothing is due or the transport has enough.
     }
     this.#notifyServed();
@@ -358,7 +375,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   /** Writers refill only after the batch has left: their new bytes belong to the next turn. */
   #notifyServed(): void {
     const served = this.#served.splice(0);
-    for (const stream of served) stream.notifyDrain();
+    for (const stream of served) stream.settle();
   }
 
   /** Sends what is due, at most one batch. False when nothing was. */
@@ -374,6 +391,14 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     this.#sendingBytes += end;
     this.#transport.send(end === batch.length ? batch : batch.subarray(0, end));
     return true;
+  }
+
+  /** Sends a frame now, ahead of all that waits: the session ends, and what it still owed ends with it. */
+  #sendLast(type: number, length: number): void {
+    const { headroomBytes } = this.#transport;
+    const batch = Buffer.allocUnsafe(headroomBytes + HEADER_BYTES);
+    writeHeader(batch, headroomBytes, type, 0, 0, length);
+    this.#transport.send(batch);
   }
 
   #moveControl(batch: Buffer, offset: number): number {
@@ -400,11 +425,16 @@ export class MuxSession implements FrameReceiver, StreamOwner {
       this.transportClosed(limit('control frames pile up and it takes none of them'));
       return false;
     }
-    const grown = Buffer.allocUnsafe(this.#control.length * 4);
+    const grown = Buffer.allocUnsafe(Math.min(this.#control.length * 4, CONTROL_BACKLOG_BYTES));
     this.#control.copy(grown, 0, 0, this.#controlBytes);
     this.#control = grown;
     return true;
   }
+}
+
+function goAwayReason(error: TunnelError | undefined): number {
+  if (error === undefined) return GO_AWAY_NORMAL;
+  return error.code === 'PROTOCOL_VIOLATION' ? GO_AWAY_PROTOCOL_ERROR : GO_AWAY_INTERNAL_ERROR;
 }
 
 function violation(what: string): TunnelError {

@@ -12,12 +12,16 @@
  */
 import { TunnelError } from '../errors.js';
 import { FLAG_ACK, FLAG_SYN, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from './frame.js';
+import { Waiting } from './waiting.js';
 
 /** `write` asks its caller to wait while more than this many bytes wait for their turn. */
 export const WRITE_HIGH_WATER_BYTES = 64 * 1024;
 
 /** Waiting writers are called back once no more than this is left, so that the next turn finds new bytes. */
 const WRITE_LOW_WATER_BYTES = 32 * 1024;
+
+/** … or while they wait in more pieces than this: a visitor who sends single bytes must not cost a hundred for each. */
+const WRITE_HIGH_WATER_PIECES = 1024;
 
 /**
  * Who uses the stream. `resume` may call `onData` and `onEnd` before it returns, and `reset` calls `onClose`;
@@ -30,6 +34,8 @@ export interface StreamHandler {
   onEnd(): void;
   /** After `write` returned false: there is room again. */
   onDrain(): void;
+  /** After `end`: everything written, and the end itself, went to the link. */
+  onEndSent?(): void;
   /** The stream is over, both ways; called once. `error` is undefined after an orderly end of both directions. */
   onClose(error: TunnelError | undefined): void;
 }
@@ -59,7 +65,7 @@ export class MuxStream {
   readonly #owner: StreamOwner;
   #state: StreamState = 'opening';
 
-  readonly #inbound: Buffer[] = [];
+  readonly #inbound = new Waiting();
   #flowing = false;
   #delivering = false;
   #remoteEnd: 'none' | 'received' | 'delivered' = 'none';
@@ -73,7 +79,7 @@ export class MuxStream {
   #outboundBytes = 0;
   #maySendBytes = INITIAL_WINDOW_BYTES;
   #pendingFlags: number;
-  #localEnd: 'none' | 'asked' | 'sent' = 'none';
+  #localEnd: 'none' | 'asked' | 'sent' | 'settled' = 'none';
   #drainWanted = false;
 
   /** Scheduling state of the session's turns; the session alone reads and writes these two. */
@@ -111,7 +117,7 @@ export class MuxStream {
       this.#outboundBytes += piece.length;
       this.#askForTurn();
     }
-    if (this.#outboundBytes <= WRITE_HIGH_WATER_BYTES) return true;
+    if (this.#outboundBytes <= WRITE_HIGH_WATER_BYTES && this.#outbound.length <= WRITE_HIGH_WATER_PIECES) return true;
     this.#drainWanted = true;
     return false;
   }
@@ -162,7 +168,7 @@ export class MuxStream {
   /** Session: payload that `expectData` admitted. */
   receiveData(piece: Buffer): void {
     if (!this.alive) return;
-    if (this.#flowing && !this.#delivering && this.#inbound.length === 0) {
+    if (this.#flowing && !this.#delivering && this.#inbound.empty) {
       this.#delivering = true;
       this.#give(piece);
       this.#delivering = false;
@@ -239,17 +245,26 @@ export class MuxStream {
     this.#maySendBytes -= bytes;
   }
 
-  /** Session: our FIN went out. */
+  /** Session: our FIN was written into a batch. Calls nobody: the batch is still being filled. */
   endSent(): void {
     this.#localEnd = 'sent';
-    this.#closeWhenBothEnded();
   }
 
-  /** Session: after a flush; calls a waiting writer back when there is room. */
-  notifyDrain(): void {
-    if (!this.#drainWanted || this.#outboundBytes > WRITE_LOW_WATER_BYTES || !this.alive) return;
-    this.#drainWanted = false;
-    this.handler?.onDrain();
+  /** Session: the batches with this stream's frames have left; now its handler may hear of it. */
+  settle(): void {
+    if (this.#drainWanted && this.#hasRoom && this.alive) {
+      this.#drainWanted = false;
+      this.handler?.onDrain();
+    }
+    if (this.#localEnd === 'sent' && this.alive) {
+      this.#localEnd = 'settled';
+      this.handler?.onEndSent?.();
+      this.#closeWhenBothEnded();
+    }
+  }
+
+  get #hasRoom(): boolean {
+    return this.#outboundBytes <= WRITE_LOW_WATER_BYTES && this.#outbound.length <= WRITE_HIGH_WATER_PIECES / 2;
   }
 
   #askForTurn(): void {
@@ -257,17 +272,16 @@ export class MuxStream {
   }
 
   #deliver(): void {
-    if (this.#delivering) return;
+    if (this.#delivering || !this.alive) return;
     this.#delivering = true;
-    let given = 0;
-    while (this.#flowing && given < this.#inbound.length) {
-      const piece = this.#inbound[given];
-      given += 1;
-      if (piece !== undefined) this.#give(piece);
+    while (this.#flowing) {
+      const piece = this.#inbound.shift();
+      if (piece === undefined) break;
+      this.#give(piece);
     }
-    this.#inbound.splice(0, given);
     this.#delivering = false;
-    if (this.#flowing && this.#remoteEnd === 'received' && this.#inbound.length === 0) this.#deliverEnd();
+    if (!this.alive || !this.#flowing) return;
+    if (this.#remoteEnd === 'received' && this.#inbound.empty) this.#deliverEnd();
   }
 
   #give(piece: Buffer): void {
@@ -309,13 +323,14 @@ export class MuxStream {
 
   #closeWhenBothEnded(): void {
     if (!this.alive) return;
-    if (this.#localEnd === 'sent' && this.#remoteEnd === 'delivered') this.#finish('closed', undefined);
-    else if (this.#localEnd === 'sent') this.#state = 'localEnded';
+    if (this.#localEnd !== 'settled') return;
+    if (this.#remoteEnd === 'delivered') this.#finish('closed', undefined);
+    else this.#state = 'localEnded';
   }
 
   #finish(state: 'closed' | 'reset', error: TunnelError | undefined): void {
     this.#state = state;
-    this.#inbound.length = 0;
+    this.#inbound.clear();
     this.#outbound.length = 0;
     this.#outboundBytes = 0;
     this.#owner.returnWindow(this.#borrowedBytes);

@@ -3,6 +3,7 @@
  * a stream that had nothing to send and now has goes ahead of those in the middle of a bulk transfer, for one quantum;
  * then it takes turns with them. So a light switch or a WebSocket message passes a film, and two films share. A served
  * stream stays in the bulk queue, even when it is empty, until its turn comes: refilling does not make it new again.
+ * Ever new streams leave a share to the bulk queue, so that a film goes on while a thousand visitors come and go.
  *
  * Owned by: MuxSession. The scheduling fields of each stream (`turnQueued`, `turnDeficitBytes`) are written only here.
  */
@@ -11,6 +12,12 @@ import type { MuxStream } from './stream.js';
 
 /** What a stream may send before the next one's turn. */
 const QUANTUM_BYTES = 16 * 1024;
+
+/** While somebody waits in the bulk queue, the fast lane may send this many bytes for each byte of bulk … */
+const FRESH_SHARE = 3;
+
+/** … with this much ahead. */
+const FRESH_LEAD_BYTES = FRESH_SHARE * QUANTUM_BYTES;
 
 /** The largest Data frame that we send or accept. */
 export const MAX_FRAME_BYTES = 64 * 1024;
@@ -21,6 +28,8 @@ const ESTIMATED_STREAMS = 8;
 export class Turns {
   readonly #fresh: MuxStream[] = [];
   readonly #bulk: MuxStream[] = [];
+  /** What the fast lane sent beyond its share. */
+  #leadBytes = 0;
 
   get empty(): boolean {
     return this.#fresh.length === 0 && this.#bulk.length === 0;
@@ -34,6 +43,16 @@ export class Turns {
     this.#fresh.push(stream);
   }
 
+  /** Forgets a stream that is over: while the transport takes nothing, the queues must not fill with dead ones. */
+  remove(stream: MuxStream): void {
+    if (!stream.turnQueued) return;
+    stream.turnQueued = false;
+    for (const queue of [this.#fresh, this.#bulk]) {
+      const at = queue.indexOf(stream);
+      if (at >= 0) queue.splice(at, 1);
+    }
+  }
+
   /** An upper bound of what `fill` would write, at most `limitBytes`: how large a batch is worth allocating. */
   estimateBytes(limitBytes: number): number {
     if (this.#fresh.length + this.#bulk.length > ESTIMATED_STREAMS) return limitBytes;
@@ -45,7 +64,7 @@ export class Turns {
   fill(batch: Buffer, offset: number, served: MuxStream[]): number {
     let end = offset;
     while (batch.length - end > HEADER_BYTES) {
-      const queue = this.#fresh.length > 0 ? this.#fresh : this.#bulk;
+      const queue = this.#nextQueue();
       const stream = queue.shift();
       if (stream === undefined) break;
       if (!wantsTurn(stream)) {
@@ -56,9 +75,20 @@ export class Turns {
       const start = end;
       end = serve(stream, batch, end, quantum);
       served.push(stream);
+      this.#countShare(queue, end - start);
       this.#requeue(stream, queue, end - start);
     }
     return end;
+  }
+
+  #nextQueue(): MuxStream[] {
+    if (this.#fresh.length === 0) return this.#bulk;
+    return this.#bulk.length > 0 && this.#leadBytes >= FRESH_LEAD_BYTES ? this.#bulk : this.#fresh;
+  }
+
+  #countShare(queue: MuxStream[], bytes: number): void {
+    if (queue === this.#bulk) this.#leadBytes = Math.max(0, this.#leadBytes - FRESH_SHARE * bytes);
+    else if (this.#bulk.length > 0) this.#leadBytes += bytes;
   }
 
   /** Who used up its quantum waits a round; who was cut short by the end of the batch goes first in the next one. */
@@ -72,7 +102,7 @@ export class Turns {
 }
 
 function wantsTurn(stream: MuxStream): boolean {
-  return stream.alive && (stream.sendableBytes > 0 || stream.flagsDue || stream.endDue);
+  return stream.sendableBytes > 0 || stream.flagsDue || stream.endDue;
 }
 
 function sumDueBytes(queue: readonly MuxStream[]): number {

@@ -5,6 +5,7 @@
 import type { TunnelError } from '../../shared/errors.js';
 import { MuxSession, type MuxSessionOptions, type MuxTransport } from '../../shared/mux/session.js';
 import type { MuxStream, StreamHandler } from '../../shared/mux/stream.js';
+import { type Frame, readFrames } from './mux-frames.js';
 
 const HEADROOM = 3;
 
@@ -16,14 +17,24 @@ export class Wire implements MuxTransport {
   readonly batches: Buffer[] = [];
   receiver: MuxSession | undefined;
   sender: MuxSession | undefined;
+  /** While true the wire takes batches and neither delivers nor confirms them; `pump` after clearing it. */
   stalled = false;
-  readonly #pieceBytes: number;
+  readonly #pieceBytes: () => number;
   readonly #queue: Buffer[] = [];
   #pumping = false;
 
-  constructor(pieceBytes: number, batchBytes: number) {
+  constructor(pieceBytes: () => number, batchBytes: number) {
     this.#pieceBytes = pieceBytes;
     this.batchBytes = batchBytes;
+  }
+
+  /** Every frame that was sent. */
+  get frames(): Frame[] {
+    return readFrames(Buffer.concat(this.batches));
+  }
+
+  get idle(): boolean {
+    return this.#queue.length === 0 && !this.#pumping;
   }
 
   send(batch: Buffer): void {
@@ -41,10 +52,14 @@ export class Wire implements MuxTransport {
 
   #deliver(): void {
     this.#pumping = false;
+    if (this.stalled) return;
     const batch = this.#queue.shift();
-    if (batch === undefined || this.stalled) return;
-    for (let at = 0; at < batch.length; at += this.#pieceBytes) {
-      this.receiver?.receive(Buffer.from(batch.subarray(at, at + this.#pieceBytes)));
+    if (batch === undefined) return;
+    let at = 0;
+    while (at < batch.length) {
+      const end = at + this.#pieceBytes();
+      this.receiver?.receive(Buffer.from(batch.subarray(at, end)));
+      at = end;
     }
     this.sender?.sent();
     this.pump();
@@ -62,7 +77,8 @@ export interface MuxPair {
 }
 
 export interface MuxPairOptions {
-  readonly pieceBytes?: number;
+  /** Size of the pieces in which bytes arrive, or what chooses each piece's size. */
+  readonly pieceBytes?: number | (() => number);
   readonly batchBytes?: number;
   readonly onStream?: (stream: MuxStream) => void;
   readonly left?: Partial<MuxSessionOptions>;
@@ -72,8 +88,9 @@ export interface MuxPairOptions {
 /** The left end opens streams (yamux client), the right end accepts them. */
 export function muxPair(options: MuxPairOptions = {}): MuxPair {
   const { pieceBytes = 1 << 20, batchBytes = 65_532 } = options;
-  const leftToRight = new Wire(pieceBytes, batchBytes);
-  const rightToLeft = new Wire(pieceBytes, batchBytes);
+  const choose = typeof pieceBytes === 'number' ? () => pieceBytes : pieceBytes;
+  const leftToRight = new Wire(choose, batchBytes);
+  const rightToLeft = new Wire(choose, batchBytes);
   const accepted: MuxStream[] = [];
   const closed: MuxPair['closed'] = { left: 'open', right: 'open' };
   const limits = { maxStreams: 4096, maxWindowBytes: 16 << 20, windowBudgetBytes: 32 << 20 };
@@ -104,11 +121,35 @@ export function muxPair(options: MuxPairOptions = {}): MuxPair {
   return { left, right, leftToRight, rightToLeft, accepted, closed };
 }
 
+/** Waits for the next turn of the event loop. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Waits until nothing is under way: both wires are empty and neither session has sent for some turns. */
+export async function quiet(pair: MuxPair): Promise<void> {
+  let sent = -1;
+  for (let calmTurns = 0; calmTurns < 4; ) {
+    await turn();
+    const nowSent = pair.leftToRight.batches.length + pair.rightToLeft.batches.length;
+    const calm = nowSent === sent && wireIsCalm(pair.leftToRight) && wireIsCalm(pair.rightToLeft);
+    calmTurns = calm ? calmTurns + 1 : 0;
+    sent = nowSent;
+  }
+}
+
+function wireIsCalm(wire: Wire): boolean {
+  return wire.idle || wire.stalled;
+}
+
 /** Collects what a stream delivers, and lets a test wait for its end. */
 export class Collector implements StreamHandler {
   readonly pieces: Buffer[] = [];
+  bytes = 0;
   ended = false;
   drains = 0;
+  /** Calls of `onClose`: once is right. */
+  closes = 0;
   closed: { error: TunnelError | undefined } | undefined;
   readonly end: Promise<void>;
   readonly close: Promise<TunnelError | undefined>;
@@ -124,10 +165,6 @@ export class Collector implements StreamHandler {
     this.close = new Promise((resolve) => {
       this.#resolveClose = resolve;
     });
-  }
-
-  get bytes(): number {
-    return this.pieces.reduce((sum, piece) => sum + piece.length, 0);
   }
 
   get content(): Buffer {
@@ -151,6 +188,7 @@ export class Collector implements StreamHandler {
 
   onData(piece: Buffer): void {
     this.pieces.push(piece);
+    this.bytes += piece.length;
     if (this.#onBytes !== undefined && this.bytes >= this.#onBytes.bytes) this.#onBytes.resolve();
   }
 
@@ -165,6 +203,7 @@ export class Collector implements StreamHandler {
   }
 
   onClose(error: TunnelError | undefined): void {
+    this.closes += 1;
     this.closed = { error };
     this.#resolveClose(error);
   }

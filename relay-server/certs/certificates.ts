@@ -1,0 +1,68 @@
+/**
+ * Certificates: decides what the edge needs of a source of certificates, and the TLS options that hold for all of them.
+ *
+ * Sources: LocalCa (tls.mode local-ca) and CertificateFiles (tls.mode files). The edge asks `contextFor` while a
+ * handshake waits, so that answer comes from memory; `prepare` is awaited before a hostname is served at all.
+ * Owns nothing.
+ */
+import { constants } from 'node:crypto';
+import type { SecureContext, TlsOptions } from 'node:tls';
+
+/** What the edge needs to terminate TLS for many hostnames. */
+export interface CertificateSource {
+  /**
+   * Makes sure that `contextFor` will know this hostname (or `*.` wildcard). Called when the relay starts and for every
+   * claim, only with names that the relay vouches for.
+   * @throws {TunnelError} when no certificate can be had, with the cure.
+   */
+  prepare(hostname: string): Promise<void>;
+  /** The certificate for this SNI, whatever its case; undefined means: show none, send `unrecognized_name`. */
+  contextFor(hostname: string): SecureContext | undefined;
+  /** Every certificate that is ready, by hostname, for people who look. */
+  list(): CertificateExpiry[];
+  /** Ends timers. Safe any number of times. */
+  close(): void;
+}
+
+/** Until when a certificate is good. */
+export interface CertificateExpiry {
+  readonly name: string;
+  /** In milliseconds since 1970. */
+  readonly notAfterMs: number;
+}
+
+/** Where a source tells what happened to it; a pino logger is one. */
+export interface CertificateLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+const CIPHERS = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+];
+
+/**
+ * TLS 1.2 and 1.3, AEAD with forward secrecy only, X25519 and P-256, no renegotiation. For the edge's `tls.createServer`
+ * and for every context: OpenSSL takes most of these from the server, not from the context that SNI chose.
+ * The server's order counts, except that a visitor without AES in hardware gets the ChaCha20 it asks for.
+ */
+export const tlsServerOptions = {
+  minVersion: 'TLSv1.2',
+  ciphers: CIPHERS.join(':'),
+  ecdhCurve: 'X25519:P-256',
+  honorCipherOrder: true,
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_PRIORITIZE_CHACHA,
+} as const satisfies TlsOptions;
+
+/** The wildcard that would cover this hostname: `*.example.com` for `app.example.com`. */
+export function wildcardOf(hostname: string): string {
+  return hostname.replace(/^[^.]*/, '*');
+}

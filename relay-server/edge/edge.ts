@@ -1,0 +1,174 @@
+/**
+ * Edge: the public TLS port. It looks at each ClientHello before any TLS work and decides:
+ *
+ *   the relay's own name    TLS ends here; links and the relay's own pages (own-site.ts)
+ *   a known hostname        TLS ends here; HTTP goes to its tunnel (shared/http)
+ *   anything else           the alert `unrecognized_name`; no certificate is shown to a scanner
+ *
+ * Owns: the listening socket and the HTTP connections. Owned by: Relay.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
+import type { Address } from '../../shared/address.js';
+import type { Deadlines } from '../../shared/deadlines.js';
+import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
+import { HttpConnection, type HttpLimits } from '../../shared/http/http-connection.js';
+import type { Log } from '../../shared/log.js';
+import { type CertificateSource, tlsServerOptions } from '../certs/certificates.js';
+import type { Routes } from '../sessions/routes.js';
+import { ALERT_DECODE_ERROR, ALERT_UNRECOGNIZED_NAME, readClientHello } from './client-hello.js';
+import { readFirstBytes } from './first-bytes.js';
+import { closeServer, listenOn } from './listen.js';
+import { type SiteHost, VisitorSite } from './visitor-site.js';
+import { type Visitor, type Visitors, visitorOf } from './visitors.js';
+
+export interface EdgeOptions {
+  readonly domain: string;
+  readonly routes: Routes;
+  readonly certificates: CertificateSource;
+  readonly visitors: Visitors;
+  readonly deadlines: Deadlines;
+  readonly limits: HttpLimits & { readonly clientHelloMs: number; readonly tlsHandshakeMs: number };
+  /** Whether responses carry Strict-Transport-Security. */
+  readonly hsts: boolean;
+  readonly log: Log;
+  /** A connection to the relay's own name, after its TLS handshake. */
+  readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
+  readonly refused: (code: ErrorCode) => void;
+}
+
+export class Edge implements SiteHost {
+  readonly limits: HttpLimits;
+  readonly deadlines: Deadlines;
+  readonly responseFields: string;
+  readonly routes: Routes;
+  readonly isTrusted: (address: string) => boolean;
+  draining = false;
+  readonly #options: EdgeOptions;
+  readonly #server: Server;
+  readonly #tls: TlsServer;
+  readonly #connections = new Set<HttpConnection>();
+  /** Visitors behind a proxy, from the PROXY header until their TLS handshake is done; by the proxy's address and port. */
+  readonly #proxied = new Map<string, Visitor>();
+
+  constructor(options: EdgeOptions) {
+    this.#options = options;
+    this.limits = options.limits;
+    this.deadlines = options.deadlines;
+    this.routes = options.routes;
+    this.isTrusted = options.visitors.isTrusted;
+    this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    this.#tls = createTlsServer(
+      {
+        ...tlsServerOptions,
+        ALPNProtocols: ['http/1.1'],
+        handshakeTimeout: options.limits.tlsHandshakeMs,
+        SNICallback: (serverName, done) => done(null, options.certificates.contextFor(serverName)),
+      },
+      this.#onSecure,
+    );
+    this.#tls.on('tlsClientError', this.#onTlsError);
+  }
+
+  /** Starts accepting. Throws CONFIG_INVALID when the address cannot be had. Returns the address it listens on. */
+  listen(address: Address): Promise<Address> {
+    return listenOn(this.#server, address, 'listen.https');
+  }
+
+  /** Stops accepting; idle connections end, the others after their current exchange. */
+  drain(): void {
+    this.draining = true;
+    this.#server.close();
+    for (const connection of this.#connections) connection.drain();
+  }
+
+  /** HTTP connections that still run. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Stops accepting and ends every HTTP connection. Safe any number of times. */
+  async close(): Promise<void> {
+    const closed = closeServer(this.#server);
+    for (const connection of this.#connections) connection.destroy();
+    await closed;
+  }
+
+  refused(code: ErrorCode): void {
+    this.#options.refused(code);
+  }
+
+  closed(connection: HttpConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  readonly #onSocket = (socket: Socket): void => {
+    this.#arrive(socket).catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)));
+  };
+
+  async #arrive(socket: Socket): Promise<void> {
+    const visitor = await this.#options.visitors.admit(socket);
+    const hello = await readFirstBytes(socket, {
+      deadlines: this.deadlines,
+      timeoutMs: this.#options.limits.clientHelloMs,
+      parse: (bytes) => {
+        const read = readClientHello(bytes);
+        return read.kind === 'more' ? undefined : { value: read, usedBytes: 0 };
+      },
+    });
+    if (!this.#serves(hello.serverName)) {
+      throw new TunnelError(
+        'ROUTE_NOT_FOUND',
+        `Cannot serve ${hello.serverName ?? 'a visitor without SNI'}: unknown name`,
+      );
+    }
+    if (visitor.viaProxy) this.#rememberProxied(socket, visitor);
+    this.#tls.emit('connection', socket);
+  }
+
+  #serves(serverName: string | undefined): boolean {
+    if (serverName === undefined) return false;
+    const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
+    return known && this.#options.certificates.contextFor(serverName) !== undefined;
+  }
+
+  #turnAway(socket: Socket, error: TunnelError): void {
+    this.#options.refused(error.code);
+    this.#options.log.debug(
+      { visitor: socket.remoteAddress ?? '', code: error.code, reason: error.message },
+      'visitor refused',
+    );
+    if (error.code === 'ROUTE_NOT_FOUND') socket.end(ALERT_UNRECOGNIZED_NAME, () => socket.destroy());
+    else if (error.code === 'REQUEST_INVALID') socket.end(ALERT_DECODE_ERROR, () => socket.destroy());
+    else socket.destroy();
+  }
+
+  readonly #onTlsError = (error: Error): void => {
+    this.#options.refused('REQUEST_INVALID');
+    this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
+  };
+
+  readonly #onSecure = (socket: TLSSocket): void => {
+    const visitor = this.#proxied.get(socketKey(socket)) ?? visitorOf(socket, false);
+    const serverName = String(socket.servername || '').toLowerCase();
+    socket.setNoDelay(true);
+    if (serverName === this.#options.domain) {
+      this.#options.onOwnSite(socket, visitor);
+      return;
+    }
+    const tls = { serverName, version: socket.getProtocol() ?? '' };
+    this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
+  };
+
+  #rememberProxied(socket: Socket, visitor: Visitor): void {
+    const key = socketKey(socket);
+    this.#proxied.set(key, visitor);
+    socket.once('close', () => this.#proxied.delete(key));
+  }
+}
+
+/** What names a connection while it is open: the TLS socket of a TCP socket has the same. */
+function socketKey(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
+}

@@ -1,0 +1,107 @@
+/**
+ * OwnSite: what the relay answers under its own name: links from clients, and a plain page for everybody else. This is
+ * no hot path, so node:http reads it.
+ *
+ * Owns: an HTTP server without a listening socket. Owned by: Relay.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import type { ErrorCode } from '../../shared/errors.js';
+import { errorPage } from '../../shared/http/error-page.js';
+import { plainAddress } from '../../shared/ip-address.js';
+import { type Link, LinkAcceptor } from '../../shared/link.js';
+import { LINK_PATH } from '../../shared/messages.js';
+import { newRequestId } from '../../shared/request-id.js';
+import type { Visitor } from './visitors.js';
+
+export interface OwnSiteOptions {
+  readonly domain: string;
+  readonly headBytes: number;
+  readonly headMs: number;
+  readonly keepAliveMs: number;
+  readonly isTrusted: (address: string) => boolean;
+  /** A new link; `closed` resolves when its socket is gone. */
+  readonly onLink: (link: Link, closed: Promise<void>, address: string, tlsEndsElsewhere: boolean) => void;
+}
+
+export class OwnSite {
+  readonly #options: OwnSiteOptions;
+  readonly #server: Server;
+  readonly #acceptor = new LinkAcceptor();
+  readonly #visitors = new WeakMap<object, Visitor>();
+
+  constructor(options: OwnSiteOptions) {
+    this.#options = options;
+    this.#server = createServer({
+      maxHeaderSize: options.headBytes,
+      headersTimeout: options.headMs,
+      requestTimeout: options.headMs,
+      keepAliveTimeout: options.keepAliveMs,
+      connectionsCheckingInterval: 1_000,
+    });
+    this.#server.on('request', this.#onRequest);
+    this.#server.on('upgrade', this.#onUpgrade);
+  }
+
+  /** Takes over a connection after its TLS handshake. */
+  accept(socket: TLSSocket, visitor: Visitor): void {
+    this.#visitors.set(socket, visitor);
+    this.#server.emit('connection', socket);
+  }
+
+  /** Ends idle and running HTTP connections; links belong to their sessions. Safe any number of times. */
+  close(): void {
+    // Stops the server's own timer as well.
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    if (!this.#isOurs(request)) this.#answer(request, response, 'HOST_MISDIRECTED', 421);
+    else this.#answer(request, response, 'ROUTE_NOT_FOUND', request.url === LINK_PATH ? 426 : 404);
+  };
+
+  readonly #onUpgrade = (request: IncomingMessage, socket: TLSSocket, head: Buffer): void => {
+    const visitor = this.#visitors.get(socket);
+    if (visitor === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
+      socket.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+      return;
+    }
+    const closed = new Promise<void>((resolve) => {
+      socket.once('close', () => resolve());
+    });
+    const { address, elsewhere } = this.#clientOf(request, visitor);
+    this.#acceptor.accept(request, socket, head, (link) => this.#options.onLink(link, closed, address, elsewhere));
+  };
+
+  /** The client's address; a trusted proxy that forwards HTTP ends TLS itself and names the client in a field. */
+  #clientOf(request: IncomingMessage, visitor: Visitor): { address: string; elsewhere: boolean } {
+    const forwarded = request.headers['x-forwarded-for'];
+    if (!visitor.viaProxy || typeof forwarded !== 'string') return { address: visitor.address, elsewhere: false };
+    const addresses = forwarded.split(',').map((text) => plainAddress(text.trim()));
+    const real = addresses.findLast((address) => address !== undefined && !this.#options.isTrusted(address));
+    return { address: real ?? visitor.address, elsewhere: true };
+  }
+
+  #isOurs(request: IncomingMessage): boolean {
+    const host = (request.headers.host ?? '').toLowerCase().replace(/:\d+$/, '');
+    return host === this.#options.domain;
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse, code: ErrorCode, status: number): void {
+    const page = errorPage({
+      code,
+      status,
+      requestId: newRequestId(),
+      accept: request.headers.accept ?? '',
+      hostname: this.#options.domain,
+    });
+    response.writeHead(status, {
+      ...Object.fromEntries(page.fields),
+      'Content-Type': page.contentType,
+      'Content-Length': page.body.length,
+      ...(status === 426 ? { Upgrade: 'websocket' } : {}),
+    });
+    response.end(page.body);
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * Redirect: the plain HTTP port. It sends known hostnames to https (308 keeps method and body) and serves nothing else.
+ *
+ * Owns: one HTTP server. Owned by: Relay.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Address } from '../../shared/address.js';
+import { hostnameOf } from '../../shared/hostname.js';
+import { closeServer, listenOn } from './listen.js';
+
+export interface RedirectOptions {
+  /** Where https is reached from outside. */
+  readonly publicPort: number;
+  readonly headBytes: number;
+  readonly headMs: number;
+  readonly maxConnections: number;
+  readonly isKnown: (hostname: string) => boolean;
+}
+
+export class Redirect {
+  readonly #options: RedirectOptions;
+  readonly #server: Server;
+
+  constructor(options: RedirectOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        maxHeaderSize: options.headBytes,
+        headersTimeout: options.headMs,
+        requestTimeout: options.headMs,
+        keepAliveTimeout: 5_000,
+        connectionsCheckingInterval: 1_000,
+      },
+      this.#onRequest,
+    );
+    this.#server.maxConnections = options.maxConnections;
+  }
+
+  /** Starts accepting. Rejects with CONFIG_INVALID. */
+  listen(address: Address): Promise<Address> {
+    return listenOn(this.#server, address, 'listen.http');
+  }
+
+  /** Safe any number of times. */
+  async close(): Promise<void> {
+    const closed = closeServer(this.#server);
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const hostname = hostnameOf((request.headers.host ?? '').replace(/:\d+$/, ''));
+    const target = request.url ?? '/';
+    const known = hostname !== undefined && this.#options.isKnown(hostname) && target.startsWith('/');
+    const { publicPort } = this.#options;
+    if (!known) response.writeHead(404, { 'Content-Length': 0, Connection: 'close' });
+    else {
+      const port = publicPort === 443 ? '' : `:${publicPort}`;
+      response.writeHead(308, {
+        Location: `https://${hostname}${port}${target}`,
+        'Content-Length': 0,
+        Connection: 'close',
+      });
+    }
+    response.end();
+  };
+}

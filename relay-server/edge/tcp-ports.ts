@@ -1,0 +1,102 @@
+/**
+ * TcpPorts: raw TCP tunnels. Each has a public port of its own, open from its first claim until it goes offline.
+ *
+ * Owns: one listening socket per port. Owned by: Relay.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Deadlines } from '../../shared/deadlines.js';
+import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { newRequestId } from '../../shared/request-id.js';
+import { abortSocket, Splice } from '../../shared/splice.js';
+import type { Tunnel } from '../sessions/tunnel.js';
+import { closeServer, listenOn } from './listen.js';
+import type { Visitors } from './visitors.js';
+
+export interface TcpPortsOptions {
+  /** Where the ports are opened. */
+  readonly host: string;
+  readonly visitors: Visitors;
+  readonly deadlines: Deadlines;
+  readonly idleMs: number;
+  readonly log: Log;
+  readonly refused: (code: ErrorCode) => void;
+}
+
+export class TcpPorts {
+  readonly #options: TcpPortsOptions;
+  readonly #servers = new Map<number, Server>();
+  readonly #opening = new Map<number, Promise<void>>();
+
+  constructor(options: TcpPortsOptions) {
+    this.#options = options;
+  }
+
+  /** Opens the port for its tunnel; nothing happens when it is open. Rejects with PORT_TAKEN. */
+  async open(port: number, tunnel: Tunnel): Promise<void> {
+    if (this.#servers.has(port)) return;
+    const opening = this.#opening.get(port) ?? this.#listen(port, tunnel);
+    this.#opening.set(port, opening);
+    try {
+      await opening;
+    } finally {
+      this.#opening.delete(port);
+    }
+  }
+
+  /** Closes the port; its connections go on until they end. */
+  closePort(port: number): void {
+    this.#servers.get(port)?.close();
+    this.#servers.delete(port);
+  }
+
+  /** Stops accepting everywhere; connections go on. */
+  drain(): void {
+    for (const port of [...this.#servers.keys()]) this.closePort(port);
+  }
+
+  /** Closes every port. The connections belong to `Visitors`. Safe any number of times. */
+  async close(): Promise<void> {
+    const servers = [...this.#servers.values()];
+    this.#servers.clear();
+    await Promise.all(servers.map(closeServer));
+  }
+
+  async #listen(port: number, tunnel: Tunnel): Promise<void> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
+      this.#serve(socket, tunnel).catch((error: unknown) => this.#turnAway(socket, tunnel, asTunnelError(error)));
+    });
+    try {
+      await listenOn(server, { host: this.#options.host, port }, 'tcp_port');
+    } catch (cause) {
+      throw new TunnelError('PORT_TAKEN', `Cannot open port ${port}: another program on the relay has it.`, { cause });
+    }
+    this.#servers.set(port, server);
+  }
+
+  async #serve(socket: Socket, tunnel: Tunnel): Promise<void> {
+    const visitor = await this.#options.visitors.admit(socket);
+    const stream = await tunnel.openStream({
+      visitorAddress: visitor.address,
+      visitorPort: visitor.port,
+      publicAddress: visitor.publicAddress,
+      publicPort: visitor.publicPort,
+      authority: '',
+      alpn: '',
+      tlsVersion: '',
+      id: newRequestId(),
+    });
+    const { deadlines, idleMs } = this.#options;
+    new Splice(socket, stream, { deadlines, idleMs, onClose: (error) => this.#onClosed(error) });
+  }
+
+  #onClosed(error: TunnelError | undefined): void {
+    if (error !== undefined && error.code !== 'STREAM_RESET') this.#options.refused(error.code);
+  }
+
+  #turnAway(socket: Socket, tunnel: Tunnel, error: TunnelError): void {
+    this.#options.refused(error.code);
+    this.#options.log.debug({ public: tunnel.address, code: error.code, reason: error.message }, 'visitor refused');
+    abortSocket(socket);
+  }
+}

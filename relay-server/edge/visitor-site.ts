@@ -1,0 +1,151 @@
+/**
+ * VisitorSite: what the HTTP connection of one visitor sees of the relay: which tunnel a request goes to, and what the
+ * origin is told about the visitor.
+ *
+ * The hostname in the TLS handshake decided which certificate was shown; a request for another tunnel on the same
+ * connection is misdirected (RFC 9110 §15.5.20), whatever its Host says.
+ */
+import type { ByteStream } from '../../shared/byte-stream.js';
+import type { Deadlines } from '../../shared/deadlines.js';
+import { type ErrorCode, TunnelError } from '../../shared/errors.js';
+import type { HttpConnection, HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-connection.js';
+import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
+import { plainAddress } from '../../shared/ip-address.js';
+import { newRequestId } from '../../shared/request-id.js';
+import type { Routes } from '../sessions/routes.js';
+import type { Tunnel } from '../sessions/tunnel.js';
+import type { Visitor } from './visitors.js';
+
+/** What all connections of an edge have in common. */
+export interface SiteHost {
+  readonly limits: HttpLimits;
+  readonly deadlines: Deadlines;
+  readonly responseFields: string;
+  readonly draining: boolean;
+  readonly routes: Routes;
+  readonly isTrusted: (address: string) => boolean;
+  refused(code: ErrorCode): void;
+  closed(connection: HttpConnection): void;
+}
+
+/** A proxy's request id is kept when it is one; anything else could forge log lines. */
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+export class VisitorSite implements HttpSite {
+  readonly limits: HttpLimits;
+  readonly deadlines: Deadlines;
+  readonly responseFields: string;
+  readonly #host: SiteHost;
+  readonly #visitor: Visitor;
+  readonly #serverName: string;
+  readonly #tlsVersion: string;
+  readonly #forwardedFor: string;
+  #route: VisitorRoute | undefined;
+
+  constructor(host: SiteHost, visitor: Visitor, tls: { serverName: string; version: string }) {
+    this.#host = host;
+    this.limits = host.limits;
+    this.deadlines = host.deadlines;
+    this.responseFields = host.responseFields;
+    this.#visitor = visitor;
+    this.#serverName = tls.serverName;
+    this.#tlsVersion = tls.version;
+    this.#forwardedFor = `for=${forwardedNode(visitor.address)};proto=https;host=`;
+  }
+
+  get draining(): boolean {
+    return this.#host.draining;
+  }
+
+  route(head: RequestHead): HttpRoute {
+    const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined && this.#route?.tunnel === tunnel) return this.#route;
+    const served = this.#host.routes.find(this.#serverName);
+    if (tunnel === undefined || tunnel !== served) {
+      throw new TunnelError('HOST_MISDIRECTED', 'The connection was made for another hostname');
+    }
+    this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tlsVersion);
+    return this.#route;
+  }
+
+  forwarded(head: RequestHead, requestId: string): ForwardedFields {
+    const { address, viaProxy } = this.#visitor;
+    const believed = viaProxy && head.forwardedFor !== '';
+    return {
+      forwardedFor: believed ? `${head.forwardedFor}, ${address}` : address,
+      realIp: believed ? this.#realVisitor(head.forwardedFor) : address,
+      proto: 'https',
+      forwarded: this.#forwardedFor + forwardedHost(head.authority),
+      requestId,
+    };
+  }
+
+  requestId(head: RequestHead | undefined): string {
+    const given = head?.requestId ?? '';
+    return this.#visitor.viaProxy && REQUEST_ID.test(given) ? given : newRequestId();
+  }
+
+  refused(code: ErrorCode): void {
+    this.#host.refused(code);
+  }
+
+  closed(connection: HttpConnection): void {
+    this.#host.closed(connection);
+  }
+
+  /** The last address in the list that is not one of our proxies: everything before it, its sender may have made up. */
+  #realVisitor(forwardedFor: string): string {
+    const addresses = forwardedFor.split(',').map((text) => plainAddress(text.trim()));
+    const real = addresses.findLast((address) => address !== undefined && !this.#host.isTrusted(address));
+    return real ?? this.#visitor.address;
+  }
+}
+
+/** The way of one visitor's requests to one tunnel. */
+class VisitorRoute implements HttpRoute {
+  readonly tunnel: Tunnel;
+  readonly #visitor: Visitor;
+  readonly #tlsVersion: string;
+
+  constructor(tunnel: Tunnel, visitor: Visitor, tlsVersion: string) {
+    this.tunnel = tunnel;
+    this.#visitor = visitor;
+    this.#tlsVersion = tlsVersion;
+  }
+
+  get hostHeader(): string | undefined {
+    return this.tunnel.claim?.hostHeader;
+  }
+
+  get responseTimeoutMs(): number | undefined {
+    return this.tunnel.claim?.responseTimeoutMs;
+  }
+
+  open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream> {
+    const { address, port, publicAddress, publicPort } = this.#visitor;
+    return this.tunnel.openStream({
+      visitorAddress: address,
+      visitorPort: port,
+      publicAddress,
+      publicPort,
+      authority: head.authority,
+      alpn: 'http/1.1',
+      tlsVersion: this.#tlsVersion,
+      id: requestId,
+    });
+  }
+
+  countRequest(): void {
+    this.tunnel.traffic.requests += 1;
+  }
+}
+
+/** RFC 7239 §6: an IPv6 address stands in brackets and quotes. */
+function forwardedNode(address: string): string {
+  return address.includes(':') ? `"[${address}]"` : address;
+}
+
+/** RFC 7239 §4: a value with a colon is no token and stands in quotes. */
+function forwardedHost(authority: string): string {
+  return authority.includes(':') ? `"${authority}"` : authority;
+}

@@ -1,0 +1,104 @@
+/**
+ * `relay init`: decides what a new relay starts with: a commented relay.yaml, a private state folder with a local CA, the
+ * token `home`, and the line to type at home. Nothing that exists is replaced, and a run that was cut short can be
+ * repeated, except that an existing relay.yaml is never touched. Owns nothing.
+ */
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import type { Command } from 'commander';
+import { createFileExclusive, makePrivateFolder } from '../shared/atomic-file.js';
+import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { TunnelError } from '../shared/errors.js';
+import { normaliseHostname } from '../shared/hostname.js';
+import { quoted } from '../shared/printable.js';
+import { parseRelayConfig } from './relay-config.js';
+import { makeGrants } from './sessions/grants.js';
+import { TokenStore } from './sessions/token-store.js';
+import { joinCommandFor, joinFactsOf } from './token-command.js';
+
+const CONFIG_NAME = 'relay.yaml';
+const STATE_NAME = 'state';
+const FIRST_TOKEN = 'home';
+/** Holds no secret, and a relay that runs as another user must read it. */
+const READABLE_FILE = 0o644;
+
+export interface InitOptions {
+  /** The relay's own hostname. */
+  readonly domain: string;
+  /** Kept for public certificates (ACME). */
+  readonly email?: string;
+  /** Folder of relay.yaml and of the state folder; the current one when left out. */
+  readonly dir?: string;
+}
+
+/** Adds the verb to `relay`. */
+export function addInitCommand(program: Command, io: CommandIo): void {
+  program
+    .command('init')
+    .description('write relay.yaml, make a state folder and a first token, and print the line to type at home')
+    .requiredOption('--domain <domain>', "the relay's own hostname, e.g. example.com")
+    .option('--email <email>', 'for public certificates')
+    .option('--dir <folder>', 'where relay.yaml and state/ go; the current folder when left out')
+    .action((options: InitOptions) => runInit(options, io));
+}
+
+/**
+ * Makes a new relay and prints, on stdout, the command to type at home alone.
+ * @throws {TunnelError} USAGE_INVALID for a wrong flag or an existing relay.yaml, CONFIG_INVALID when the disk refuses.
+ */
+export async function runInit(options: InitOptions, io: CommandIo): Promise<void> {
+  const domain = asUsage(() => normaliseHostname(options.domain, '--domain'));
+  const file = path.resolve(options.dir ?? '.', CONFIG_NAME);
+  if (fs.existsSync(file)) throw alreadyThere(file);
+  const text = configText(domain, options.email === undefined ? undefined : checkEmail(options.email));
+  const config = parseRelayConfig(text, file);
+  makePrivateFolder(config.stateDir);
+  const relay = await joinFactsOf(config);
+  if (!createFileExclusive(file, text, { mode: READABLE_FILE })) throw alreadyThere(file);
+  const token = TokenStore.open(config.stateDir).create(FIRST_TOKEN, makeGrants([`*.${domain}`], []));
+  io.note(`Made ${shown(file)}, ${shown(config.stateDir)} and the token ${FIRST_TOKEN}, which may serve *.${domain}.`);
+  io.note('');
+  io.note(`1. Point the DNS names ${domain} and *.${domain} at this machine.`);
+  io.note(`2. Start the relay here: relay serve --config ${shown(file)}`);
+  io.note('3. At home, type this; it is shown only once:');
+  io.print(joinCommandFor(relay, token.text));
+}
+
+function configText(domain: string, email: string | undefined): string {
+  const lines = [
+    '# A Sallyport relay. Every option stands in config/relay.example.yaml. After a change: relay check',
+    '',
+    "# The relay's own hostname. Its DNS name, and *. before it, lead to this machine.",
+    `domain: ${domain}`,
+    '',
+    'listen:',
+    '  https: "0.0.0.0:443" # visitors and clients',
+    '  http: "0.0.0.0:80" # sends visitors to https',
+    '  admin: "127.0.0.1:9180" # relay status; keep it on loopback',
+    '',
+    '# Tokens and certificates, from the folder of this file. Back it up, and let nobody else read it.',
+    `state_dir: ${STATE_NAME}`,
+    '',
+    'tls:',
+    '  mode: local-ca # certificates of a CA of our own; `files` takes yours',
+    ...(email === undefined ? [] : ['', '# For public certificates.', 'acme:', `  email: ${JSON.stringify(email)}`]),
+    '',
+  ];
+  return lines.join('\n');
+}
+
+function checkEmail(email: string): string {
+  if (/^[^\s@"\\]+@[^\s@"\\]+$/.test(email)) return email;
+  throw new TunnelError('USAGE_INVALID', `--email must be an e-mail address, got ${quoted(email)}`);
+}
+
+function alreadyThere(file: string): TunnelError {
+  const cure = `Make a token for the relay that is there: relay token create NAME --host HOST, or use another --dir`;
+  return new TunnelError('USAGE_INVALID', `Cannot write ${file}: it exists already. ${cure}`);
+}
+
+/** The path as one would type it here. */
+function shown(place: string): string {
+  const relative = path.relative(process.cwd(), place);
+  return relative.startsWith('..') ? place : relative;
+}

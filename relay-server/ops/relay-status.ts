@@ -1,0 +1,167 @@
+/**
+ * RelayStatus: what a running relay tells about itself, to the admin listener, `relay status` and tests.
+ * A plain snapshot: whoever shows it holds no reference into the relay. Never holds a secret.
+ */
+import type { ErrorCode } from '../../shared/errors.js';
+import { printable } from '../../shared/printable.js';
+import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
+
+/** The process's states (architecture §7). */
+export type RelayState = 'starting' | 'running' | 'draining' | 'stopped';
+
+/** Something that comes and goes: how many now, and how many since the relay started. */
+export interface Count {
+  readonly now: number;
+  readonly total: number;
+}
+
+export interface ListenerStatus {
+  /** `https`, `http`, `admin`, or the tunnel of a public port. */
+  readonly name: string;
+  /** `host:port`, with brackets around IPv6. */
+  readonly address: string;
+}
+
+export interface SessionLinkStatus {
+  /** Round trip of the newest heartbeat in milliseconds; undefined until the first answer. */
+  readonly rttMs: number | undefined;
+  readonly streams: number;
+}
+
+export interface SessionStatus {
+  readonly id: string;
+  /** Name of the token that the client proved. */
+  readonly tokenName: string;
+  /** Where the client's first link came from. */
+  readonly clientAddress: string;
+  readonly links: readonly SessionLinkStatus[];
+  readonly openForMs: number;
+}
+
+export interface RelayTunnelStatus {
+  readonly name: string;
+  /** The public address, e.g. `https://home.example.com` or `tcp://example.com:2222`. */
+  readonly public: string;
+  /** The session that serves it; undefined while it is held for its owner. */
+  readonly sessionId: string | undefined;
+  readonly state: 'online' | 'held';
+  readonly openStreams: number;
+  readonly totalStreams: number;
+  /** HTTP requests; 0 for raw tunnels. */
+  readonly requests: number;
+  /** Payload bytes from visitors to the origin, and back. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+export interface CertificateStatus {
+  readonly name: string;
+  /** End of validity, in milliseconds since 1970. */
+  readonly notAfterMs: number;
+}
+
+export interface RelayStatus {
+  readonly version: string;
+  /** The relay's own name. */
+  readonly domain: string;
+  /** In milliseconds since 1970. */
+  readonly startedAtMs: number;
+  readonly uptimeMs: number;
+  readonly state: RelayState;
+  readonly listeners: readonly ListenerStatus[];
+  /** Visitor connections. */
+  readonly connections: Count;
+  readonly streams: Count;
+  /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */
+  readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly sessions: readonly SessionStatus[];
+  readonly tunnels: readonly RelayTunnelStatus[];
+  readonly certificates: readonly CertificateStatus[];
+}
+
+const DAY_MS = 86_400_000;
+
+/** The snapshot as text for a terminal, without a line break at the end. */
+export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now()): string {
+  const sections = [
+    headLines(status),
+    section(
+      'SESSIONS',
+      ['ID', 'TOKEN', 'CLIENT', 'LINKS', 'RTT', 'STREAMS', 'OPEN FOR'],
+      status.sessions.map(sessionRow),
+    ),
+    section(
+      'TUNNELS',
+      ['NAME', 'STATE', 'PUBLIC', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
+      status.tunnels.map(tunnelRow),
+    ),
+    section(
+      'CERTIFICATES',
+      ['NAME', 'EXPIRES'],
+      status.certificates.map((certificate) => certificateRow(certificate, nowMs)),
+    ),
+    section(
+      'REFUSALS',
+      ['CODE', 'COUNT'],
+      Object.entries(status.refusals).map(([code, count]) => [code, String(count)]),
+    ),
+  ];
+  return sections.map((lines) => lines.join('\n')).join('\n\n');
+}
+
+function headLines(status: RelayStatus): string[] {
+  const { connections, streams } = status;
+  const listeners = status.listeners.map(({ name, address }) => `${name} ${address}`);
+  const rows = [
+    ['Relay', `${status.domain} ${status.state}, up ${roundedSpan(status.uptimeMs)}, version ${status.version}`],
+    ['Listeners', listeners.join(', ') || 'none'],
+    ['Visitors', `${counted(connections.now, 'connection')} now, ${connections.total} in total`],
+    ['Streams', `${streams.now} now, ${streams.total} in total`],
+  ];
+  return tableLines(printableRows(rows));
+}
+
+/** A titled table; one line that says so when there is nothing to show. */
+function section(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  if (rows.length === 0) return [`${title}: none`];
+  return [`${title}: ${rows.length}`, ...tableLines(printableRows([head, ...rows])).map((line) => `  ${line}`)];
+}
+
+function printableRows(rows: readonly (readonly string[])[]): string[][] {
+  return rows.map((row) => row.map(printable));
+}
+
+function sessionRow(session: SessionStatus): string[] {
+  const { links } = session;
+  const rtts = links.map((link) => (link.rttMs === undefined ? '–' : `${link.rttMs.toFixed(1)} ms`));
+  const streams = links.reduce((sum, link) => sum + link.streams, 0);
+  return [
+    session.id,
+    session.tokenName,
+    session.clientAddress,
+    String(links.length),
+    rtts.join(' ') || '–',
+    String(streams),
+    roundedSpan(session.openForMs),
+  ];
+}
+
+function tunnelRow(tunnel: RelayTunnelStatus): string[] {
+  return [
+    tunnel.name,
+    tunnel.state,
+    tunnel.public,
+    tunnel.sessionId ?? '–',
+    `${tunnel.openStreams} of ${tunnel.totalStreams}`,
+    String(tunnel.requests),
+    roundedBytes(tunnel.bytesIn),
+    roundedBytes(tunnel.bytesOut),
+  ];
+}
+
+function certificateRow(certificate: CertificateStatus, nowMs: number): string[] {
+  const daysLeft = Math.floor((certificate.notAfterMs - nowMs) / DAY_MS);
+  const day = new Date(certificate.notAfterMs).toISOString().slice(0, 10);
+  const isOver = certificate.notAfterMs <= nowMs;
+  return [certificate.name, isOver ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
+}

@@ -1,0 +1,78 @@
+/**
+ * Routes: which tunnel a hostname or a public port leads to. A hostname once known stays known after its client left,
+ * so that its visitors get a page and not a TLS alert; at most MAX_ROUTES are, and offline ones make room for new ones.
+ *
+ * Owns: the tunnels. Owned by: Relay.
+ */
+import { TunnelError } from '../../shared/errors.js';
+import { Tunnel, type TunnelOptions } from './tunnel.js';
+
+const MAX_ROUTES = 10_000;
+
+export class Routes {
+  readonly #options: TunnelOptions;
+  readonly #tunnels = new Map<string, Tunnel>();
+
+  constructor(options: TunnelOptions) {
+    this.#options = options;
+  }
+
+  /** Every tunnel, known hostnames without a client included. */
+  get tunnels(): IterableIterator<Tunnel> {
+    return this.#tunnels.values();
+  }
+
+  /** The tunnel of a hostname (normalised): its own, else that of the wildcard above it. */
+  find(hostname: string): Tunnel | undefined {
+    return this.#tunnels.get(hostname) ?? this.#tunnels.get(wildcardAbove(hostname));
+  }
+
+  findPort(port: number): Tunnel | undefined {
+    return this.#tunnels.get(portAddress(port));
+  }
+
+  /** True when the address is known, online or not. */
+  knows(address: string): boolean {
+    return this.#tunnels.has(address);
+  }
+
+  /** The tunnel of this address, made when it is new. Throws LIMIT_EXCEEDED. */
+  know(address: string): Tunnel {
+    const known = this.#tunnels.get(address);
+    if (known !== undefined) return known;
+    if (this.#tunnels.size >= MAX_ROUTES) this.#forgetOldestOffline();
+    const tunnel = new Tunnel(address, this.#options);
+    this.#tunnels.set(address, tunnel);
+    return tunnel;
+  }
+
+  /** Forgets an address that nobody may claim any more; its tunnel must be offline. */
+  forget(address: string): void {
+    if (this.#tunnels.get(address)?.state === 'offline') this.#tunnels.delete(address);
+  }
+
+  /** Ends every hold. */
+  close(): void {
+    for (const tunnel of this.#tunnels.values()) tunnel.release();
+    this.#tunnels.clear();
+  }
+
+  #forgetOldestOffline(): void {
+    for (const [address, tunnel] of this.#tunnels) {
+      if (tunnel.state !== 'offline') continue;
+      this.#tunnels.delete(address);
+      return;
+    }
+    throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim: the relay serves ${MAX_ROUTES} tunnels already`);
+  }
+}
+
+/** How a public port is written as an address. */
+export function portAddress(port: number): string {
+  return `:${port}`;
+}
+
+/** `*.example.com` above `home.example.com`. */
+function wildcardAbove(hostname: string): string {
+  return `*${hostname.slice(hostname.indexOf('.'))}`;
+}

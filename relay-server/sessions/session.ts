@@ -1,0 +1,215 @@
+/**
+ * Session: one authenticated client with its links. It lives as long as one of its links lives, and decides which link
+ * a new stream takes and what becomes of its tunnels when the last link is gone.
+ *
+ *   ready → draining → closed        (handshaking happens before there is a session: handshake.ts)
+ *
+ * Owns: its links. Its tunnels belong to Routes; it gives them back when it ends. Owned by: Sessions.
+ */
+import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
+import { DEFAULT_HEARTBEAT } from '../../shared/heartbeat.js';
+import type { Link } from '../../shared/link.js';
+import { LiveLink } from '../../shared/live-link.js';
+import type { Log } from '../../shared/log.js';
+import { type Claim, readClientMessage } from '../../shared/messages.js';
+import type { MuxStream } from '../../shared/mux/stream.js';
+import type { Tunnel } from './tunnel.js';
+
+/** Whose session it is. */
+export interface SessionOwner {
+  readonly tokenId: string;
+  /** The token's name, for people. */
+  readonly tokenName: string;
+  /** Which installation; '' stands for any client of the token. */
+  readonly clientId: string;
+}
+
+export interface SessionLimits {
+  readonly streamsPerSession: number;
+  readonly linksPerSession: number;
+  readonly tunnelsPerSession: number;
+  readonly streamWindowBytes: number;
+  readonly sessionWindowBytes: number;
+}
+
+/** What a session needs of the relay. */
+export interface SessionHost {
+  readonly limits: SessionLimits;
+  readonly log: Log;
+  /** Finds, checks and prepares the tunnel for a claim. Rejects with NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN … */
+  claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }>;
+  /** The session is over; called once. */
+  closed(session: Session): void;
+}
+
+export class Session {
+  readonly id: string;
+  readonly owner: SessionOwner;
+  /** The address of the link that began it. */
+  readonly clientAddress: string;
+  readonly #host: SessionHost;
+  readonly #log: Log;
+  readonly #links = new Set<LiveLink>();
+  /** By the client's name for each; undefined while the claim is being decided. */
+  readonly #tunnels = new Map<string, Tunnel | undefined>();
+  readonly #beganAtMs = performance.now();
+  #state: 'ready' | 'draining' | 'closed' = 'ready';
+  #left = false;
+
+  constructor(id: string, owner: SessionOwner, clientAddress: string, host: SessionHost) {
+    this.id = id;
+    this.owner = owner;
+    this.clientAddress = clientAddress;
+    this.#host = host;
+    this.#log = host.log.child({ session: id, tokenName: owner.tokenName });
+  }
+
+  get state(): 'ready' | 'draining' | 'closed' {
+    return this.#state;
+  }
+
+  get links(): ReadonlySet<LiveLink> {
+    return this.#links;
+  }
+
+  get openForMs(): number {
+    return performance.now() - this.#beganAtMs;
+  }
+
+  /** One more link. Throws LIMIT_EXCEEDED or SESSION_UNKNOWN. */
+  addLink(link: Link): void {
+    if (this.#state !== 'ready') throw new TunnelError('SESSION_UNKNOWN', `Cannot join session: it is ${this.#state}`);
+    const { limits } = this.#host;
+    if (this.#links.size >= limits.linksPerSession) {
+      throw new TunnelError('LIMIT_EXCEEDED', `Cannot join session: it has ${this.#links.size} links already`);
+    }
+    const live: LiveLink = new LiveLink(link, {
+      role: 'relay',
+      heartbeat: DEFAULT_HEARTBEAT,
+      maxStreams: limits.streamsPerSession,
+      maxWindowBytes: limits.streamWindowBytes,
+      windowBudgetBytes: Math.floor(limits.sessionWindowBytes / limits.linksPerSession),
+      onMessage: (text) => this.#onMessage(live, text),
+      onClose: (error) => this.#onLinkClose(live, error),
+    });
+    this.#links.add(live);
+    this.#log.debug({ links: this.#links.size }, 'link joined session');
+  }
+
+  /** A stream on the least loaded link. Throws LINK_LOST or LIMIT_EXCEEDED. */
+  openStream(): MuxStream {
+    let best: LiveLink | undefined;
+    let streams = 0;
+    for (const link of this.#links) {
+      streams += link.streamCount;
+      if (link.accepting && (best === undefined || link.load < best.load)) best = link;
+    }
+    if (streams >= this.#host.limits.streamsPerSession) {
+      throw new TunnelError('LIMIT_EXCEEDED', `Cannot open stream: the session has ${streams} already`);
+    }
+    if (best === undefined) throw new TunnelError('LINK_LOST', 'Cannot open stream: no link of the session takes one');
+    return best.openStream();
+  }
+
+  /** Tells the client to come back later; its streams go on until they end. */
+  drain(reconnectInMs: number): void {
+    if (this.#state !== 'ready') return;
+    this.#state = 'draining';
+    for (const link of this.#links) link.sendMessage({ type: 'drain', reconnectInMs });
+  }
+
+  /** Streams open on all links. */
+  get streamCount(): number {
+    let streams = 0;
+    for (const link of this.#links) streams += link.streamCount;
+    return streams;
+  }
+
+  /** Ends it now, telling the client why. Its tunnels are held unless the code is final. Safe in any state. */
+  close(code: ErrorCode, message: string, keepHeld = false): void {
+    if (this.#state === 'closed') return;
+    this.#left ||= !keepHeld;
+    this.#end(new TunnelError(code, message));
+    for (const link of this.#links) link.close(code, message);
+  }
+
+  #onLinkClose(link: LiveLink, error: TunnelError): void {
+    this.#links.delete(link);
+    this.#log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
+    if (this.#links.size === 0) this.#end(error);
+  }
+
+  #end(error: TunnelError): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    for (const tunnel of this.#tunnels.values()) this.#giveBack(tunnel);
+    this.#tunnels.clear();
+    this.#host.closed(this);
+    this.#log.info({ code: error.code, reason: error.message }, 'session ended');
+  }
+
+  #giveBack(tunnel: Tunnel | undefined): void {
+    if (tunnel?.session !== this) return;
+    if (this.#left) tunnel.release();
+    else tunnel.hold(this);
+  }
+
+  #onMessage(link: LiveLink, text: string): void {
+    try {
+      this.#obey(link, text);
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      link.close(code, message);
+    }
+  }
+
+  #obey(link: LiveLink, text: string): void {
+    const message = readClientMessage(text);
+    if (message.type === 'claim') void this.#claim(link, message);
+    else if (message.type === 'release') this.#release(message.name);
+    else if (message.type === 'leave') this.#leave();
+    else throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot accept proof: the session has begun');
+  }
+
+  async #claim(link: LiveLink, claim: Claim): Promise<void> {
+    try {
+      this.#admit(claim);
+      const { tunnel, url } = await this.#host.claim(this, claim);
+      if (this.#state === 'closed') return;
+      tunnel.attach(this, claim);
+      this.#tunnels.set(claim.name, tunnel);
+      link.sendMessage({ type: 'claimed', name: claim.name, url });
+      this.#log.info({ tunnel: claim.name, public: tunnel.address }, 'tunnel online');
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      if (this.#tunnels.get(claim.name) === undefined) this.#tunnels.delete(claim.name);
+      link.sendMessage({ type: 'denied', name: claim.name, code, message });
+      this.#log.warn({ tunnel: claim.name, code, reason: message }, 'claim denied');
+    }
+  }
+
+  #admit(claim: Claim): void {
+    if ((claim.host === undefined) === (claim.tcpPort === undefined)) {
+      throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot claim: exactly one of host and port is needed');
+    }
+    if (this.#tunnels.has(claim.name)) this.#release(claim.name);
+    if (this.#tunnels.size >= this.#host.limits.tunnelsPerSession) {
+      throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim: the session has ${this.#tunnels.size} tunnels already`);
+    }
+    this.#tunnels.set(claim.name, undefined);
+  }
+
+  /** The client is stopping: new visitors meet an offline tunnel, streams that exist go on until it closes its links. */
+  #leave(): void {
+    this.#left = true;
+    for (const name of [...this.#tunnels.keys()]) this.#release(name);
+  }
+
+  #release(name: string): void {
+    const tunnel = this.#tunnels.get(name);
+    this.#tunnels.delete(name);
+    if (tunnel?.session !== this) return;
+    tunnel.release();
+    this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel released');
+  }
+}

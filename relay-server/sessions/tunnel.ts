@@ -1,0 +1,160 @@
+/**
+ * Tunnel: one public address and who serves it. It decides what a visitor meets while its owner is away.
+ *
+ *   online → held (owner gone, `heldMs`: visitors wait) → online (owner back) | offline (visitors get TUNNEL_OFFLINE)
+ *   online → offline (released by its owner)              offline → online (claimed again, by anybody who may)
+ *
+ * Owns: one timer while held, and the waiting visitors. Owned by: Routes.
+ */
+import type { ByteStream } from '../../shared/byte-stream.js';
+import { TunnelError } from '../../shared/errors.js';
+import type { Claim } from '../../shared/messages.js';
+import { type Opening, writeOpening } from '../../shared/opening.js';
+import { OriginStream, type Traffic } from './origin-stream.js';
+import type { Session, SessionOwner } from './session.js';
+
+/** When a visitor of an offline tunnel may try again. */
+const RETRY_MS = 5_000;
+
+export interface TunnelOptions {
+  readonly heldMs: number;
+  readonly heldVisitors: number;
+  /** Called when it goes offline. */
+  readonly onOffline: (tunnel: Tunnel) => void;
+}
+
+/** The Opening without what the tunnel itself knows. */
+export type Visit = Omit<Opening, 'tunnel'>;
+
+interface WaitingVisitor {
+  readonly resolve: () => void;
+  readonly reject: (error: TunnelError) => void;
+}
+
+export class Tunnel {
+  /** The public address: a hostname, a `*.` wildcard or `:port`. */
+  readonly address: string;
+  readonly traffic: Traffic = { openStreams: 0, totalStreams: 0, requests: 0, bytesIn: 0, bytesOut: 0 };
+  readonly #options: TunnelOptions;
+  readonly #waiting = new Set<WaitingVisitor>();
+  #state: 'online' | 'held' | 'offline' = 'offline';
+  #owner: SessionOwner | undefined;
+  #session: Session | undefined;
+  #claim: Claim | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(address: string, options: TunnelOptions) {
+    this.address = address;
+    this.#options = options;
+  }
+
+  get state(): 'online' | 'held' | 'offline' {
+    return this.#state;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** The client's name for it; '' before the first claim. */
+  get name(): string {
+    return this.#claim?.name ?? '';
+  }
+
+  get claim(): Claim | undefined {
+    return this.#claim;
+  }
+
+  /** Throws HOSTNAME_TAKEN or PORT_TAKEN when another client has the address. One held without a client id is its token's. */
+  checkTaking(owner: SessionOwner): void {
+    if (this.#state === 'offline' || this.#owner === undefined) return;
+    const sameClient = this.#owner.clientId === '' || this.#owner.clientId === owner.clientId;
+    if (this.#owner.tokenId === owner.tokenId && sameClient) return;
+    const code = this.address.startsWith(':') ? 'PORT_TAKEN' : 'HOSTNAME_TAKEN';
+    throw new TunnelError(
+      code,
+      `Cannot claim ${this.address}: another client has it. Stop that one, or choose another.`,
+    );
+  }
+
+  /**
+   * The session serves it from now on; waiting visitors go to it.
+   * Throws HOSTNAME_TAKEN or PORT_TAKEN when somebody else has it.
+   */
+  attach(session: Session, claim: Claim): void {
+    this.checkTaking(session.owner);
+    this.#stopHolding();
+    this.#state = 'online';
+    this.#owner = session.owner;
+    this.#session = session;
+    this.#claim = claim;
+    for (const visitor of this.#takeWaiting()) visitor.resolve();
+  }
+
+  /** Its session ended: hold the address for its owner. */
+  hold(session: Session): void {
+    if (this.#session !== session) return;
+    this.holdFor(session.owner);
+  }
+
+  /** Holds the address for an owner who is not here yet; after a restart, for any client of a token. */
+  holdFor(owner: SessionOwner): void {
+    this.#stopHolding();
+    this.#state = 'held';
+    this.#owner = owner;
+    this.#session = undefined;
+    this.#timer = setTimeout(() => this.release(), this.#options.heldMs);
+  }
+
+  /** Its owner gave it back, or did not come. */
+  release(): void {
+    this.#stopHolding();
+    this.#state = 'offline';
+    this.#session = undefined;
+    this.#owner = undefined;
+    for (const visitor of this.#takeWaiting()) visitor.reject(this.#offline());
+    this.#options.onOffline(this);
+  }
+
+  /**
+   * A stream to the origin, now or when a held tunnel's owner is back.
+   * Throws or rejects with TUNNEL_OFFLINE, LIMIT_EXCEEDED or LINK_LOST.
+   */
+  openStream(visit: Visit): ByteStream | Promise<ByteStream> {
+    if (this.#state === 'offline') throw this.#offline();
+    if (this.#state === 'held') return this.#wait().then(() => this.openStream(visit));
+    const stream = this.#session?.openStream();
+    if (stream === undefined) throw this.#offline();
+    return new OriginStream(stream, writeOpening({ ...visit, tunnel: this.name }), this.traffic);
+  }
+
+  #wait(): Promise<void> {
+    if (this.#waiting.size >= this.#options.heldVisitors) {
+      throw new TunnelError(
+        'LIMIT_EXCEEDED',
+        `Cannot wait for the tunnel: ${this.#waiting.size} visitors wait already`,
+        {
+          retryInMs: RETRY_MS,
+        },
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.add({ resolve, reject });
+    });
+  }
+
+  #takeWaiting(): WaitingVisitor[] {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    return waiting;
+  }
+
+  #stopHolding(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #offline(): TunnelError {
+    return new TunnelError('TUNNEL_OFFLINE', 'No client serves this tunnel', { retryInMs: RETRY_MS });
+  }
+}

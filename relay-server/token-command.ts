@@ -1,0 +1,189 @@
+/**
+ * `relay token create | list | revoke | rotate`: decides what the operator types and reads about tokens.
+ *
+ * The verbs change files in the state folder; a running relay notices within a second. The join line, which holds the
+ * secret, is printed once by create and rotate, on stdout, and nowhere else. Owns nothing.
+ */
+import { X509Certificate } from 'node:crypto';
+import type { Command } from 'commander';
+import { formatAddress } from '../shared/address.js';
+import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { TunnelError } from '../shared/errors.js';
+import { formatJoinLine, type JoinLine } from '../shared/join-line.js';
+import type { Secret } from '../shared/secret.js';
+import { tableLines } from '../shared/terminal-text.js';
+import { parseDuration } from '../shared/units.js';
+import { openAuthority } from './certs/local-authority.js';
+import { findRelayConfig } from './find-relay-config.js';
+import { type RelayConfig, readRelayConfig } from './relay-config.js';
+import { makeGrants } from './sessions/grants.js';
+import { isExpired, type TokenRecord } from './sessions/token-record.js';
+import { type IssuedToken, TokenStore } from './sessions/token-store.js';
+
+const HEAD = ['NAME', 'ENDS', 'MAY SERVE'];
+
+export interface ConfigOption {
+  /** Path of relay.yaml; the default place when left out. */
+  readonly config?: string;
+}
+
+export interface TokenCreateOptions extends ConfigOption {
+  readonly host?: readonly string[];
+  readonly tcpPort?: readonly string[];
+  /** A duration such as `90d`. */
+  readonly expires?: string;
+  readonly json?: boolean;
+}
+
+export interface TokenListOptions extends ConfigOption {
+  readonly json?: boolean;
+}
+
+export interface TokenRotateOptions extends ConfigOption {
+  readonly expires?: string;
+  readonly json?: boolean;
+}
+
+/** What a join line says about its relay. */
+export type JoinFacts = Pick<JoinLine, 'relayUrl' | 'ca'>;
+
+/** Adds the verbs to `relay`. */
+export function addTokenCommands(program: Command, io: CommandIo): void {
+  const token = program.command('token').description('make, list and end the tokens of clients');
+  token
+    .command('create <name>')
+    .description('make a token and print the line to type at home')
+    .option('--host <host>', 'hostname or *.wildcard it may serve; repeat for more', append)
+    .option(
+      '--tcp-port <port>',
+      'public TCP port or range it may serve, e.g. 2222 or 2200-2299; repeat for more',
+      append,
+    )
+    .option('--expires <duration>', 'end after this time, e.g. 90d')
+    .option('--json', 'print one object with name, token and join')
+    .option('--config <file>', 'relay.yaml')
+    .action((name: string, options: TokenCreateOptions) => runTokenCreate(name, options, io));
+  token
+    .command('list')
+    .description('show all tokens and what they may serve')
+    .option('--json', 'print one array')
+    .option('--config <file>', 'relay.yaml')
+    .action((options: TokenListOptions) => runTokenList(options, io));
+  token
+    .command('revoke <name>')
+    .description('end a token and its sessions')
+    .option('--config <file>', 'relay.yaml')
+    .action((name: string, options: ConfigOption) => runTokenRevoke(name, options, io));
+  token
+    .command('rotate <name>')
+    .description('give a token a new secret; the old one ends')
+    .option('--expires <duration>', 'a new end, e.g. 90d; the old one stays without')
+    .option('--json', 'print one object with name, token and join')
+    .option('--config <file>', 'relay.yaml')
+    .action((name: string, options: TokenRotateOptions) => runTokenRotate(name, options, io));
+}
+
+/** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
+export async function runTokenCreate(name: string, options: TokenCreateOptions, io: CommandIo): Promise<void> {
+  const grants = asUsage(() => makeGrants(options.host ?? [], options.tcpPort ?? []));
+  if (grants.hosts.length + grants.tcpPorts.length === 0) {
+    const cure = 'Add --host app.example.com or --tcp-port 2222';
+    throw new TunnelError('USAGE_INVALID', `Cannot create token ${name}: it could serve nothing. ${cure}`);
+  }
+  const expiresAtMs = endOf(options.expires);
+  const config = readRelayConfig(findRelayConfig(options.config));
+  const relay = await joinFactsOf(config);
+  printIssued(TokenStore.open(config.stateDir).create(name, grants, expiresAtMs), relay, options, io);
+}
+
+/** @throws {TunnelError} CONFIG_INVALID. */
+export function runTokenList(options: TokenListOptions, io: CommandIo): void {
+  const records = openStore(options).list();
+  if (options.json) io.print(JSON.stringify(records.map(asJson), undefined, 2));
+  else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
+  else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
+}
+
+/** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
+export function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): void {
+  openStore(options).revoke(name);
+  io.note(`Revoked token ${name}. A running relay ends its sessions within a second.`);
+}
+
+/** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
+export async function runTokenRotate(name: string, options: TokenRotateOptions, io: CommandIo): Promise<void> {
+  const expiresAtMs = endOf(options.expires);
+  const config = readRelayConfig(findRelayConfig(options.config));
+  const relay = await joinFactsOf(config);
+  const issued = TokenStore.open(config.stateDir).rotate(name, expiresAtMs);
+  if (!options.json) io.note(`The old secret of token ${name} has ended, and a running relay ends its sessions.`);
+  printIssued(issued, relay, options, io);
+}
+
+/**
+ * What clients of this relay must know. In mode local-ca this makes the CA if there is none yet, and it comes before any
+ * change of a token: a join line that cannot be printed is a secret lost.
+ * @throws {TunnelError} CONFIG_INVALID when the local CA cannot be used.
+ */
+export async function joinFactsOf(
+  config: Pick<RelayConfig, 'domain' | 'publicPort' | 'stateDir' | 'tls'>,
+): Promise<JoinFacts> {
+  const { domain, publicPort, stateDir, tls } = config;
+  const relayUrl = `https://${publicPort === 443 ? domain : formatAddress({ host: domain, port: publicPort })}`;
+  if (tls.mode !== 'local-ca') return { relayUrl, ca: undefined };
+  const { certPem } = await openAuthority(stateDir, Date.now());
+  return { relayUrl, ca: new X509Certificate(certPem).raw };
+}
+
+/** The command to type at home; single quotes keep `&` and `#` from the shell. It holds the token. */
+export function joinCommandFor(relay: JoinFacts, token: Secret): string {
+  return `tunnel join '${formatJoinLine({ ...relay, token, address: undefined }).reveal()}'`;
+}
+
+function printIssued(issued: IssuedToken, relay: JoinFacts, options: { json?: boolean }, io: CommandIo): void {
+  const { name } = issued.record;
+  if (options.json) {
+    const join = formatJoinLine({ ...relay, token: issued.text, address: undefined });
+    io.print(JSON.stringify({ name, token: issued.text.reveal(), join: join.reveal() }));
+    return;
+  }
+  io.note(`Token ${name} may serve ${grantsOf(issued.record)}. At home, type this; it is shown only once:`);
+  io.print(joinCommandFor(relay, issued.text));
+}
+
+function openStore(options: ConfigOption): TokenStore {
+  return TokenStore.open(readRelayConfig(findRelayConfig(options.config)).stateDir);
+}
+
+function endOf(expires: string | undefined): number | undefined {
+  return expires === undefined ? undefined : Date.now() + asUsage(() => parseDuration(expires, '--expires'));
+}
+
+function append(value: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, value];
+}
+
+function grantsOf({ grants }: TokenRecord): string {
+  return [...grants.hosts, ...grants.tcpPorts.map((range) => `tcp:${range}`)].join(' ');
+}
+
+function endInWords(record: TokenRecord): string {
+  if (record.expiresAtMs === undefined) return 'never';
+  return `${new Date(record.expiresAtMs).toISOString().slice(0, 10)}${isExpired(record) ? ' (over)' : ''}`;
+}
+
+function rowOf(record: TokenRecord): string[] {
+  return [record.name, endInWords(record), grantsOf(record)];
+}
+
+function asJson(record: TokenRecord): object {
+  return {
+    name: record.name,
+    id: record.id,
+    hosts: record.grants.hosts,
+    tcp_ports: record.grants.tcpPorts,
+    created_at: new Date(record.createdAtMs).toISOString(),
+    expires_at: record.expiresAtMs === undefined ? null : new Date(record.expiresAtMs).toISOString(),
+    expired: isExpired(record),
+  };
+}

@@ -1,0 +1,19 @@
+/**
+ * ByteStream: what the HTTP exchange and the splice need of a stream towards an origin. A MuxStream is one; the relay's
+ * OriginStream, which strips the verdict, is another.
+ */
+import type { TunnelError } from './errors.js';
+import type { StreamHandler } from './mux/stream.js';
+
+export type ByteStreamHandler = StreamHandler;
+
+/** The meaning of each member is MuxStream's. */
+export interface ByteStream {
+  handler: ByteStreamHandler | undefined;
+  readonly alive: boolean;
+  write(piece: Buffer): boolean;
+  end(): void;
+  reset(error?: TunnelError): void;
+  pause(): void;
+  resume(): void;
+}

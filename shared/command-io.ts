@@ -1,0 +1,77 @@
+/**
+ * Command I/O: decides how a verb talks to the person or script that typed it.
+ *
+ * `print` is what was asked for (stdout, for scripts), `note` is what helps a person beside it (stderr). A secret that is
+ * typed is not echoed. Verbs receive this instead of `process`, so that a test can be the terminal.
+ * Owns nothing. Owned by: the two main.ts.
+ */
+import { createInterface } from 'node:readline';
+import { type Readable, Writable } from 'node:stream';
+import { asTunnelError, TunnelError } from './errors.js';
+import { Secret } from './secret.js';
+
+export interface CommandIo {
+  /** One line on stdout. */
+  print(line: string): void;
+  /** One line on stderr. */
+  note(line: string): void;
+  /** Whether a person can be asked. */
+  readonly isTerminal: boolean;
+  /** All of stdin, for `-`. @throws {TunnelError} USAGE_INVALID when it is larger than 64 KiB. */
+  readInput(): Promise<Secret>;
+  /** One line that the terminal does not show. @throws {TunnelError} USAGE_INVALID when the person gives up. */
+  askSecret(question: string): Promise<Secret>;
+}
+
+const MAX_INPUT_BYTES = 64 * 1024;
+
+/** The terminal or pipes of this process. */
+export function processIo(): CommandIo {
+  return {
+    print: (line) => void process.stdout.write(`${line}\n`),
+    note: (line) => void process.stderr.write(`${line}\n`),
+    isTerminal: process.stdin.isTTY === true,
+    readInput: () => readAll(process.stdin),
+    askSecret: (question) => askWithoutEcho(question),
+  };
+}
+
+/**
+ * What `read` gives. What shared parsers refuse is wrong on the command line here, not in a file.
+ * @throws {TunnelError} USAGE_INVALID with the message of whatever `read` throws.
+ */
+export function asUsage<Result>(read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    throw new TunnelError('USAGE_INVALID', asTunnelError(error).message, { cause: error });
+  }
+}
+
+/** Everything that `input` says until it ends. */
+async function readAll(input: Readable): Promise<Secret> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of input) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > MAX_INPUT_BYTES) {
+      throw new TunnelError('USAGE_INVALID', `Cannot read standard input: it is larger than ${MAX_INPUT_BYTES} bytes.`);
+    }
+  }
+  return new Secret(Buffer.concat(chunks).toString('utf8'));
+}
+
+function askWithoutEcho(question: string): Promise<Secret> {
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  process.stderr.write(question);
+  // As a terminal, readline takes over the echo, and its echo goes nowhere.
+  const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true, historySize: 0 });
+  return new Promise((resolve, reject) => {
+    lines.once('line', (line) => resolve(new Secret(line)));
+    lines.once('SIGINT', () => lines.close());
+    // After a line this rejects a promise that is already resolved, which does nothing.
+    lines.once('close', () => reject(new TunnelError('USAGE_INVALID', 'Cannot go on: nothing was entered.')));
+    lines.once('line', () => lines.close());
+  }).finally(() => process.stderr.write('\n')) as Promise<Secret>;
+}

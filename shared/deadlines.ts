@@ -1,0 +1,45 @@
+/**
+ * Deadlines: one coarse clock for everything that may not wait for ever. Ten thousand connections cost one timer and a
+ * comparison each per tick, and moving a deadline is an assignment: no timer is made or moved per request.
+ *
+ * Owns: one interval. Owned by: the process's composition root (relay.ts, the client).
+ */
+
+/** How late a deadline may be noticed. */
+const TICK_MS = 250;
+
+/** Something with a deadline of its own. */
+export interface Watched {
+  /** Called about every TICK_MS; `nowMs` is `Deadlines.nowMs`. May unwatch itself. */
+  onTick(nowMs: number): void;
+}
+
+export class Deadlines {
+  /** The time of the newest tick, in milliseconds of the monotonic clock. */
+  nowMs = performance.now();
+  readonly #watched = new Set<Watched>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor() {
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  watch(item: Watched): void {
+    this.#watched.add(item);
+  }
+
+  unwatch(item: Watched): void {
+    this.#watched.delete(item);
+  }
+
+  /** Safe any number of times. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#watched.clear();
+  }
+
+  #tick(): void {
+    this.nowMs = performance.now();
+    for (const item of this.#watched) item.onTick(this.nowMs);
+  }
+}

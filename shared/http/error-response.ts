@@ -1,0 +1,49 @@
+/**
+ * ErrorResponse: an error of the table as a complete HTTP/1.1 response.
+ */
+import { STATUS_CODES } from 'node:http';
+import type { TunnelError } from '../errors.js';
+import { errorPage } from './error-page.js';
+import { fieldValue, type RequestHead } from './request-head.js';
+import { type ResponseHead, writeResponseHead } from './response-head.js';
+
+export interface ErrorResponseOptions {
+  readonly requestId: string;
+  readonly keepAlive: boolean;
+  /** Ready field lines to add. */
+  readonly extra: string;
+}
+
+/** Head (latin1 text) and body of the answer to `request`; undefined for a request whose head could not be read. */
+export function errorResponse(
+  error: TunnelError,
+  request: RequestHead | undefined,
+  options: ErrorResponseOptions,
+): { head: string; body: Buffer } {
+  const page = errorPage({
+    code: error.code,
+    status: error.status,
+    requestId: options.requestId,
+    accept: request === undefined ? '' : fieldValue(request, 'accept'),
+    hostname: request?.hostname ?? '',
+    ...(error.retryInMs === undefined ? {} : { retryAfterSeconds: Math.ceil(error.retryInMs / 1000) }),
+  });
+  const framing = { kind: 'length', bytes: page.body.length } as const;
+  const head: ResponseHead = {
+    version: 11,
+    status: error.status,
+    reason: STATUS_CODES[error.status] ?? '',
+    names: ['Content-Type', ...page.fields.map(([name]) => name)],
+    values: [page.contentType, ...page.fields.map(([, value]) => value)],
+    body: framing,
+    contentLength: undefined,
+    keepAlive: options.keepAlive,
+    upgrade: undefined,
+    trailer: '',
+  };
+  const { keepAlive, extra } = options;
+  return {
+    head: writeResponseHead(head, { framing, keepAlive, visitorVersion: request?.version ?? 11, extra }),
+    body: request?.method === 'HEAD' ? Buffer.alloc(0) : page.body,
+  };
+}

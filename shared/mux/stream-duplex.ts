@@ -1,0 +1,85 @@
+/**
+ * StreamDuplex: a node:stream face of a MuxStream, for code that wants one (an http.Agent, a TLSSocket); the hot path
+ * uses MuxStream itself. It decides how the two vocabularies meet: `end` is a half-close and so is the peer's end,
+ * `destroy` is a reset, the peer's reset is an error, 'finish' means that everything went to the link.
+ *
+ * Owns: the stream. Owned by: whoever asked for it.
+ */
+import { Duplex } from 'node:stream';
+import { asTunnelError, TunnelError } from '../errors.js';
+import { type MuxStream, type StreamHandler, WRITE_HIGH_WATER_BYTES } from './stream.js';
+
+type Done = (error?: Error | null) => void;
+
+/**
+ * Makes a Duplex of a stream that nobody handles yet. Both directions end separately, as on the wire. Errors are
+ * TunnelErrors: STREAM_RESET from the peer, LINK_LOST or another code of the session when the link ends.
+ */
+export function asDuplex(stream: MuxStream): Duplex {
+  return new StreamDuplex(stream);
+}
+
+class StreamDuplex extends Duplex implements StreamHandler {
+  readonly #stream: MuxStream;
+  #writeDone: Done | undefined;
+  #finalDone: Done | undefined;
+
+  constructor(stream: MuxStream) {
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: WRITE_HIGH_WATER_BYTES,
+      writableHighWaterMark: WRITE_HIGH_WATER_BYTES,
+    });
+    this.#stream = stream;
+    stream.handler = this;
+    if (!stream.alive) this.destroy(new TunnelError('STREAM_RESET', 'Cannot use stream: it is over'));
+  }
+
+  // ---- node:stream asks ----
+
+  override _read(): void {
+    this.#stream.resume();
+  }
+
+  override _write(piece: Buffer, _encoding: BufferEncoding, done: Done): void {
+    if (this.#stream.write(piece)) done();
+    else this.#writeDone = done;
+  }
+
+  override _final(done: Done): void {
+    this.#finalDone = done;
+    this.#stream.end();
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    // Once both ends are through, 'end' and 'finish' bring us here and the stream is closed already.
+    this.#stream.reset(error === null ? undefined : asTunnelError(error, 'STREAM_RESET'));
+    done(error);
+  }
+
+  // ---- the stream tells ----
+
+  onData(piece: Buffer): void {
+    if (!this.push(piece)) this.#stream.pause();
+  }
+
+  onEnd(): void {
+    this.push(null);
+  }
+
+  onDrain(): void {
+    const done = this.#writeDone;
+    this.#writeDone = undefined;
+    done?.();
+  }
+
+  onEndSent(): void {
+    this.#finalDone?.();
+  }
+
+  onClose(error: TunnelError | undefined): void {
+    if (error === undefined) return;
+    this.#writeDone?.(error);
+    this.destroy(error);
+  }
+}

@@ -1,0 +1,143 @@
+/** What relay.yaml means. That it is refused when wrong: config-invalid.test.ts. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRelayConfig } from '../relay-server/relay-config.js';
+
+const parse = (text: string) => parseRelayConfig(text, '/etc/sallyport/relay.yaml');
+
+test('a relay needs its domain alone', () => {
+  assert.deepEqual(parse('domain: Example.COM.'), {
+    domain: 'example.com',
+    publicPort: 443,
+    listen: {
+      https: { host: '0.0.0.0', port: 443 },
+      http: { host: '0.0.0.0', port: 80 },
+      admin: { host: '127.0.0.1', port: 9180 },
+      tcpHost: '0.0.0.0',
+    },
+    stateDir: '/var/lib/sallyport',
+    proxyProtocol: false,
+    trustedProxies: [],
+    tls: { mode: 'local-ca', certificates: [] },
+    hsts: false,
+    limits: {
+      headBytes: 16_384,
+      headFields: 100,
+      connections: 10_000,
+      connectionsPerIp: 256,
+      clientHelloMs: 10_000,
+      tlsHandshakeMs: 10_000,
+      headMs: 10_000,
+      keepAliveMs: 60_000,
+      bodyIdleMs: 60_000,
+      upgradedIdleMs: 3_600_000,
+      tcpIdleMs: 3_600_000,
+      streamsPerSession: 1_024,
+      linksPerIp: 64,
+      linksPerSession: 8,
+      linkHandshakeMs: 5_000,
+      failedProofsPerMinute: 5,
+      heldMs: 15_000,
+      heldVisitors: 256,
+      streamWindowBytes: 16 * 1_048_576,
+      sessionWindowBytes: 32 * 1_048_576,
+      tunnelsPerSession: 64,
+    },
+    log: { level: 'info', format: 'auto' },
+    drainMs: 30_000,
+  });
+});
+
+test('every limit can be changed', () => {
+  const names = Object.keys(parse('domain: a.example').limits);
+  const { limits } = parse(`
+domain: a.example
+limits:
+  head_size: 2KiB
+  head_fields: 11
+  connections: 12
+  connections_per_ip: 13
+  client_hello_timeout: 14s
+  tls_handshake_timeout: 15s
+  head_timeout: 16s
+  keep_alive_timeout: 17s
+  body_idle_timeout: 18s
+  upgraded_idle_timeout: 19s
+  tcp_idle_timeout: 20s
+  streams_per_session: 21
+  links_per_ip: 22
+  links_per_session: 23
+  link_handshake_timeout: 24s
+  failed_proofs_per_minute: 25
+  hold_timeout: 26s
+  held_visitors: 27
+  stream_window: 28MiB
+  session_window: 29MiB
+  tunnels_per_session: 30
+`);
+  const seconds = (n: number) => n * 1_000;
+  assert.deepEqual(
+    names.map((name) => Object.entries(limits).find(([key]) => key === name)?.[1]),
+    [
+      ...[
+        2_048,
+        11,
+        12,
+        13,
+        ...[14, 15, 16, 17, 18, 19, 20].map(seconds),
+        21,
+        22,
+        23,
+        seconds(24),
+        25,
+        seconds(26),
+        27,
+      ],
+      ...[28 << 20, 29 << 20, 30],
+    ],
+  );
+});
+
+test('the public port and the host of raw TCP follow listen.https', () => {
+  const config = parse('domain: a.example\nlisten: { https: "[::1]:8443" }');
+  assert.deepEqual([config.publicPort, config.listen.tcpHost], [8_443, '::1']);
+});
+
+test('the public port and the host of raw TCP can differ from listen.https', () => {
+  const config = parse('domain: a.example\npublic_port: 443\nlisten: { https: ":0", tcp_host: 192.0.2.1 }');
+  assert.deepEqual(
+    [config.publicPort, config.listen.https, config.listen.tcpHost],
+    [443, { host: '::', port: 0 }, '192.0.2.1'],
+  );
+});
+
+test('the plain and the admin listener can be off', () => {
+  const { listen } = parse('domain: a.example\nlisten: { http: off, admin: "off" }');
+  assert.deepEqual([listen.http, listen.admin], [undefined, undefined]);
+});
+
+test('certificate files are absolute, counted from the folder of the config file', () => {
+  const text =
+    'domain: a.example\nstate_dir: state\ntls:\n  mode: files\n  certificates: [{ cert_file: a.pem, key_file: /keys/a.key }]';
+  const { tls, stateDir, hsts } = parse(text);
+  assert.deepEqual(tls.certificates, [{ certFile: '/etc/sallyport/a.pem', keyFile: '/keys/a.key' }]);
+  assert.deepEqual([stateDir, hsts], ['/etc/sallyport/state', true]);
+});
+
+test('strict transport security can be set against the mode', () => {
+  assert.equal(parse('domain: a.example\ntls: { hsts: true }').hsts, true);
+});
+
+test('a relay behind another proxy knows its addresses', () => {
+  const config = parse(
+    'domain: a.example\nproxy_protocol: true\ntrusted_proxies: [10.0.0.0/8, "2001:DB8::/32", 192.0.2.1]',
+  );
+  assert.equal(config.proxyProtocol, true);
+  assert.deepEqual(config.trustedProxies, ['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']);
+});
+
+test('the options of ACME are read, so that relay init can write them down', () => {
+  assert.doesNotThrow(() =>
+    parse('domain: a.example\nacme: { directory_url: "https://ca.example/dir", email: me@a.example, ca_file: ca.pem }'),
+  );
+});

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { MuxStream } from '../shared/mux/stream.js';
+import { type Victim, victim } from './support/mux-attacker.js';
+import { DATA, type Frame, frame, readFrames, WINDOW_UPDATE } from './support/mux-frames.js';
+import { Collector, turn } from './support/mux-pair.js';
+
+const QUANTUM = 16 * 1024;
+const BACKLOG = 256 * 1024;
+const BATCH = 65_532;
+
+/** A sender whose transport takes batches only when the test says so. Its streams have all the window they want. */
+class Sender {
+  readonly end: Victim = victim();
+  #confirmed = 0;
+
+  /** A stream that always has more to send. */
+  bulk(): MuxStream {
+    const stream = this.open();
+    const handler = new Collector();
+    handler.onDrain = () => {
+      while (stream.write(Buffer.alloc(QUANTUM)));
+    };
+    stream.handler = handler;
+    handler.onDrain();
+    return stream;
+  }
+
+  open(): MuxStream {
+    const stream = this.end.session.openStream();
+    this.end.session.receive(frame(WINDOW_UPDATE, 0, stream.id, { length: 0x7000_0000 }));
+    return stream;
+  }
+
+  get unconfirmedBytes(): number {
+    return this.end.transport.batches.slice(this.#confirmed).reduce((sum, batch) => sum + batch.length, 0);
+  }
+
+  /** The transport takes its oldest batch; returns the frames of what is sent next, if anything is. */
+  async confirmOne(): Promise<Frame[]> {
+    const before = this.end.transport.batches.length;
+    this.#confirmed += 1;
+    this.end.session.sent();
+    await turn();
+    return readFrames(Buffer.concat(this.end.transport.batches.slice(before)));
+  }
+
+  sentBytes(stream: MuxStream): number {
+    const ours = this.end.transport.frames.filter((each) => each.type === DATA && each.id === stream.id);
+    return ours.reduce((sum, each) => sum + each.length, 0);
+  }
+}
+
+test('a transport that confirms nothing is given one backlog and no more', async () => {
+  const sender = new Sender();
+  for (let count = 0; count < 4; count += 1) sender.bulk();
+  for (let turns = 0; turns < 20; turns += 1) await turn();
+  const bytes = sender.end.transport.bytes;
+  assert.ok(bytes >= BACKLOG - BATCH && bytes < BACKLOG + BATCH, `${bytes} bytes`);
+  assert.ok(sender.end.session.backlogBytes >= BACKLOG);
+});
+
+test('a transport that confirms nothing is given few batches even when they are small', async () => {
+  const sender = new Sender();
+  const stream = sender.open();
+  for (let count = 0; count < 100; count += 1) {
+    stream.write(Buffer.from('x'));
+    await turn();
+  }
+  assert.equal(sender.end.transport.batches.length, 16);
+  const frames = await sender.confirmOne();
+  assert.equal(frames.length, 1);
+  assert.equal(frames[0]?.length, 84, 'what waited leaves in one frame');
+});
+
+for (const kind of ['new', 'idle']) {
+  test(`a small write on ${kind === 'new' ? 'a new' : 'an idle'} stream passes four that push bulk: it leaves first in the next batch`, async () => {
+    const sender = new Sender();
+    const idle = sender.open();
+    idle.write(Buffer.from('so that it is known'));
+    await turn();
+    for (let count = 0; count < 4; count += 1) sender.bulk();
+    for (let count = 0; count < 50; count += 1) await sender.confirmOne();
+    const stream = kind === 'new' ? sender.open() : idle;
+    stream.write(Buffer.from('light on'));
+    const [first] = await sender.confirmOne();
+    assert.equal(first?.id, stream.id);
+    assert.equal(first?.payload.toString(), 'light on');
+  });
+}
+
+test('bulk streams are never further apart than one quantum', async () => {
+  const sender = new Sender();
+  const streams = [1, 2, 3, 4].map(() => sender.bulk());
+  for (let count = 0; count < 100; count += 1) {
+    await sender.confirmOne();
+    const sent = streams.map((stream) => sender.sentBytes(stream));
+    const apart = Math.max(...sent) - Math.min(...sent);
+    assert.ok(apart <= QUANTUM, `${apart} bytes apart after ${count} batches`);
+  }
+});
+
+test('a stream that comes late to bulk streams gets the same share from then on', async () => {
+  const sender = new Sender();
+  const early = sender.bulk();
+  for (let count = 0; count < 50; count += 1) await sender.confirmOne();
+  const before = sender.sentBytes(early);
+  const late = sender.bulk();
+  for (let count = 0; count < 100; count += 1) await sender.confirmOne();
+  const apart = Math.abs(sender.sentBytes(early) - before - sender.sentBytes(late));
+  assert.ok(apart <= 2 * QUANTUM, `${apart} bytes apart`);
+});
+
+test('streams that refill in each turn do not starve a bulk stream', async () => {
+  const sender = new Sender();
+  const bulk = sender.bulk();
+  const refillers = Array.from({ length: 9 }, () => sender.open());
+  for (let count = 0; count < 100; count += 1) {
+    for (const stream of refillers) if (stream.outboundBytes === 0) stream.write(Buffer.alloc(QUANTUM));
+    await sender.confirmOne();
+  }
+  const share = sender.sentBytes(bulk) / sender.end.transport.bytes;
+  assert.ok(share > 0.09, `the bulk stream got ${share.toFixed(3)} of the link among ten streams`);
+});
+
+test('ever new streams do not starve a bulk stream', async () => {
+  const sender = new Sender();
+  const bulk = sender.bulk();
+  let served = 0;
+  for (let count = 0; count < 100; count += 1) {
+    for (let fresh = 0; fresh < 8; fresh += 1) {
+      const stream = sender.open();
+      stream.write(Buffer.alloc(QUANTUM));
+      stream.handler = new Collector();
+      stream.end();
+    }
+    await sender.confirmOne();
+    served = sender.sentBytes(bulk);
+  }
+  const share = served / sender.end.transport.bytes;
+  assert.ok(share > 0.2, `the bulk stream got ${share.toFixed(3)} of the link`);
+});
+
+test('a stream that waits for its window takes no turns from others', async () => {
+  const sender = new Sender();
+  const stuck = sender.end.session.openStream();
+  stuck.write(Buffer.alloc(1 << 20));
+  const bulk = sender.bulk();
+  for (let count = 0; count < 50; count += 1) await sender.confirmOne();
+  assert.equal(sender.sentBytes(stuck), BACKLOG);
+  const before = sender.end.transport.bytes;
+  const bulkBefore = sender.sentBytes(bulk);
+  for (let count = 0; count < 20; count += 1) await sender.confirmOne();
+  const share = (sender.sentBytes(bulk) - bulkBefore) / (sender.end.transport.bytes - before);
+  assert.ok(share > 0.99, `${share}`);
+});

@@ -1,0 +1,103 @@
+/** What `tunnel up` writes where nobody watches a screen: lines, JSON, or URLs alone. */
+import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  type ClientEvent,
+  createOutput,
+  formatJson,
+  formatPlain,
+  formatQuiet,
+  type OutputMode,
+  type PlainOutput,
+} from '../tunnel-client/plain-output.js';
+
+const home = { name: 'home', url: 'https://home.example.com', origin: 'http://127.0.0.1:8123' };
+const lost = { code: 'LINK_LOST', message: 'Cannot keep link: connection reset' } as const;
+
+class Recorder extends EventEmitter {
+  readonly lines: string[] = [];
+
+  write(text: string): boolean {
+    assert.ok(text.endsWith('\n') && text.indexOf('\n') === text.length - 1, 'one line per write');
+    this.lines.push(text.slice(0, -1));
+    return true;
+  }
+}
+
+function record(mode: OutputMode, run: (output: PlainOutput) => void): string[] {
+  const stdout = new Recorder();
+  run(createOutput(mode, stdout, () => 1_800_000_000_000));
+  return stdout.lines;
+}
+
+function everything(output: PlainOutput): void {
+  output.up(home);
+  output.down({ name: home.name, url: home.url, ...lost });
+  output.denied({ name: 'vault', code: 'HOSTNAME_TAKEN', message: 'Cannot claim vault.example.com: it is taken' });
+  output.reconnecting({ ...lost, retryInMs: 3_210 });
+  output.up(home);
+  output.down({ name: home.name, url: home.url });
+  output.failed({ code: 'TOKEN_REJECTED', message: 'Cannot log in: token is revoked', exitCode: 77 });
+  output.stopped();
+}
+
+test('plain mode writes a line per event, with the cure behind the failure', () => {
+  const lines = record('plain', everything);
+  assert.equal(lines[0], 'home is up: https://home.example.com -> http://127.0.0.1:8123');
+  assert.equal(
+    lines[1],
+    'home is down: https://home.example.com, LINK_LOST: Cannot keep link: connection reset (Check the internet connection of this machine and that the relay is running.)',
+  );
+  assert.match(lines[2] ?? '', /^vault was denied: HOSTNAME_TAKEN: Cannot claim .* \(Choose another hostname/);
+  assert.match(lines[3] ?? '', /^reconnecting in 3\.2s: LINK_LOST: /);
+  assert.equal(lines[5], 'home is down: https://home.example.com');
+  assert.match(lines[6] ?? '', /^failed: TOKEN_REJECTED: /);
+  assert.equal(lines[7], 'stopped');
+});
+
+test('JSON mode writes one object per event; up carries name, url and origin', () => {
+  const events = record('json', everything).map((line) => JSON.parse(line));
+  assert.deepEqual(events[0], { time: '2027-01-15T08:00:00.000Z', event: 'up', ...home });
+  const names = events.map((event) => event.event);
+  assert.deepEqual(names, ['up', 'down', 'denied', 'reconnecting', 'up', 'down', 'failed', 'stopped']);
+  assert.equal(events[3].retryInMs, 3_210);
+  assert.equal(events[6].exitCode, 77);
+});
+
+test('quiet mode writes each URL alone and once', () => {
+  const lines = record('quiet', (output) => {
+    everything(output);
+    output.up({ name: 'ssh', url: 'tcp://example.com:2222', origin: 'tcp://127.0.0.1:22' });
+  });
+  assert.deepEqual(lines, ['https://home.example.com', 'tcp://example.com:2222']);
+});
+
+test('text from outside stays on its line and cannot control a terminal', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      const hostile = `\x1b[2J\u202e\n${text}`;
+      const events: ClientEvent[] = [
+        { event: 'up', name: hostile, url: hostile, origin: hostile },
+        { event: 'denied', name: hostile, code: 'NOT_GRANTED', message: hostile },
+      ];
+      for (const event of events) {
+        const json = formatJson(event, 0);
+        assert.equal(JSON.parse(json).name, hostile);
+        for (const line of [json, formatPlain(event), formatQuiet(event) ?? '']) {
+          assert.doesNotMatch(line, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+        }
+      }
+    }),
+  );
+});
+
+test('an output whose reader left stops writing', () => {
+  const stdout = new Recorder();
+  const output = createOutput('plain', stdout);
+  output.up(home);
+  stdout.emit('error', new Error('EPIPE'));
+  output.stopped();
+  assert.equal(stdout.lines.length, 1);
+});

@@ -1,0 +1,115 @@
+/** `relay status`: what the operator reads about a running relay, and what when it does not run. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { AdminListener } from '../relay-server/ops/admin-listener.js';
+import { formatRelayStatus } from '../relay-server/ops/relay-status.js';
+import { fetchRelayStatus, runStatus } from '../relay-server/status-command.js';
+import { relayStatus } from './support/relay-status.js';
+
+const NOW_MS = relayStatus().startedAtMs;
+
+async function configWith(t: TestContext, admin: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'sallyport-relay-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'relay.yaml');
+  await writeFile(path, `domain: example.com\nlisten: { admin: ${JSON.stringify(admin)} }\n`);
+  return path;
+}
+
+/** What stands at an address where something answers every connection with `answer`. */
+async function impostor(t: TestContext, answer: string): Promise<{ host: string; port: number }> {
+  const server = createServer((socket) => socket.on('error', () => {}).end(answer)).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  return { host: '127.0.0.1', port: (server.address() as { port: number }).port };
+}
+
+test('the text shows sessions, tunnels, certificates and refusals', () => {
+  assert.equal(
+    formatRelayStatus(relayStatus(), NOW_MS),
+    `Relay      example.com running, up 3m 12s, version 0.1.0
+Listeners  https 0.0.0.0:443
+Visitors   3 connections now, 40 in total
+Streams    2 now, 38 in total
+
+SESSIONS: 1
+  ID  TOKEN   CLIENT       LINKS  RTT        STREAMS  OPEN FOR
+  s1  laptop  203.0.113.9  2      12.3 ms –  2        1m 1s
+
+TUNNELS: 1
+  NAME  STATE   PUBLIC                    SESSION  VISITORS  REQUESTS  IN       OUT
+  home  online  https://home.example.com  s1       2 of 38   100       2.0 KiB  3.0 MiB
+
+CERTIFICATES: 1
+  NAME         EXPIRES
+  example.com  2027-03-20 (in 64 days)
+
+REFUSALS: 1
+  CODE             COUNT
+  ROUTE_NOT_FOUND  12`,
+  );
+});
+
+test('a relay without anything says none, and an old certificate says expired', () => {
+  const certificates = [{ name: 'old.example.com', notAfterMs: NOW_MS }];
+  const empty = relayStatus({ sessions: [], tunnels: [], refusals: {}, certificates });
+  const text = formatRelayStatus(empty, NOW_MS);
+  assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS: none$/);
+});
+
+test('the text escapes what clients chose', () => {
+  const [session] = relayStatus().sessions;
+  const hostile = relayStatus({ sessions: session ? [{ ...session, tokenName: '\x1b[2J\u202e' }] : [] });
+  assert.doesNotMatch(formatRelayStatus(hostile).replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
+});
+
+test('the command asks the admin listener of its config', async (t) => {
+  const admin = await AdminListener.listen(
+    { host: '127.0.0.1', port: 0 },
+    { status: () => relayStatus(), ready: () => true },
+  );
+  t.after(() => admin.close());
+  for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
+    const config = await configWith(t, `${host}:${admin.address.port}`);
+    const lines: string[] = [];
+    await runStatus({ config, json: true }, { print: (line) => void lines.push(line) });
+    assert.deepEqual(JSON.parse(lines.join('')), JSON.parse(JSON.stringify(relayStatus())), host);
+    await runStatus({ config }, { print: (line) => void lines.push(line) });
+    assert.match(lines[1] ?? '', /^Relay {6}example\.com running/);
+  }
+});
+
+test('a relay that does not run is LINK_LOST, and says how to start it', async (t) => {
+  const gone = await AdminListener.listen(
+    { host: '127.0.0.1', port: 0 },
+    { status: () => relayStatus(), ready: () => true },
+  );
+  await gone.close();
+  const config = await configWith(t, `127.0.0.1:${gone.address.port}`);
+  await assert.rejects(runStatus({ config }, { print: assert.fail }), {
+    code: 'LINK_LOST',
+    message: `Cannot ask the relay at 127.0.0.1:${gone.address.port}: it is not running. Start it with \`relay serve\`.`,
+  });
+});
+
+test('a config without an admin listener is CONFIG_INVALID', async (t) => {
+  const config = await configWith(t, 'off');
+  await assert.rejects(runStatus({ config }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
+});
+
+test('another program at the admin address is LINK_LOST', async (t) => {
+  const head = (body: string): string => `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  for (const answer of [
+    'SSH-2.0-x\r\n',
+    'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n',
+    head('{}'),
+    head('<html>'),
+  ]) {
+    await assert.rejects(fetchRelayStatus(await impostor(t, answer)), { code: 'LINK_LOST' }, answer);
+  }
+});

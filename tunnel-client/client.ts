@@ -1,0 +1,264 @@
+/**
+ * Client: keeps a session with the relay for as long as it runs (the supervisor of architecture §7). It decides when to
+ * try again and when to give up; how long to wait is Backoff's.
+ *
+ *   stopped → connecting → handshaking → serving → waiting → connecting …
+ *   failed (a refusal that no retry can cure)         stopping → stopped
+ *
+ * Owns: the session, the tunnels, the clock of deadlines, the network watch. Owned by: the verb `tunnel up`.
+ * The one door of p-retry.
+ */
+import pRetry from 'p-retry';
+import { Deadlines } from '../shared/deadlines.js';
+import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
+import type { Denied } from '../shared/messages.js';
+import { parseToken, type Token } from '../shared/token.js';
+import { VERSION } from '../shared/version.js';
+import { Backoff } from './backoff.js';
+import { ClientSession } from './client-session.js';
+import type { ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
+import { ClientTunnel } from './client-tunnel.js';
+import { dialRelay, type WelcomedLink } from './dial-relay.js';
+import { NetworkWatch } from './network-watch.js';
+import type { TunnelConfig } from './tunnel-config.js';
+
+/** How often a stopping client looks whether its last stream has ended. */
+const DRAIN_POLL_MS = 50;
+
+/** Who wants to know what happens. */
+export interface ClientEvents {
+  up(tunnel: { name: string; url: string; origin: string }): void;
+  denied(denied: { name: string; code: ErrorCode; message: string }): void;
+  down(tunnel: { name: string; url: string; code: ErrorCode; message: string }): void;
+  reconnecting(failure: { code: ErrorCode; message: string; retryInMs: number }): void;
+  /** Anything that a status line would show has changed. */
+  changed(): void;
+}
+
+export interface ClientOptions {
+  readonly config: TunnelConfig;
+  readonly clientId: string;
+  /** Gives up when the first attempt to reach the relay fails. */
+  readonly once: boolean;
+  readonly log: Log;
+  readonly events: ClientEvents;
+}
+
+export class Client {
+  readonly #options: ClientOptions;
+  readonly #token: Token;
+  readonly #tunnels = new Map<string, ClientTunnel>();
+  readonly #deadlines = new Deadlines();
+  readonly #network: NetworkWatch;
+  readonly #backoff = new Backoff();
+  readonly #stop = new AbortController();
+  readonly #startedAtMs = performance.now();
+  /** The newest session, and older ones whose streams still run while their relay drains. */
+  readonly #sessions = new Set<ClientSession>();
+  #session: ClientSession | undefined;
+  #state: ClientState = 'stopped';
+  #servedMs = 0;
+  #sessionCount = 0;
+  #retryAtMs: number | undefined;
+  #lastError: LastError | undefined;
+
+  /** Throws TOKEN_REJECTED for a token that is none. */
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#token = parseToken(options.config.token);
+    for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
+    this.#network = new NetworkWatch(() => this.#onNetworkChanged());
+  }
+
+  /**
+   * Serves until it is stopped. Rejects with the code of a refusal that no retry can cure (TOKEN_REJECTED, NOT_GRANTED
+   * for every tunnel, VERSION_UNSUPPORTED, SESSION_REPLACED), and with LINK_LOST when `once` is set.
+   */
+  async run(): Promise<void> {
+    try {
+      await pRetry(() => this.#serve(), {
+        retries: Number.POSITIVE_INFINITY,
+        // The rule is ours: p-retry's own delays start anew with each call and are no full jitter.
+        minTimeout: 0,
+        factor: 1,
+        signal: this.#stop.signal,
+        shouldRetry: ({ error }) => this.#mayRetry(asTunnelError(error)),
+        onFailedAttempt: ({ error }) => this.#wait(asTunnelError(error)),
+      });
+    } catch (error) {
+      if (this.#stop.signal.aborted) return;
+      this.#setState('failed');
+      throw asTunnelError(error);
+    } finally {
+      this.#release();
+    }
+  }
+
+  status(): ClientStatus {
+    return {
+      state: this.#state,
+      relay: this.#options.config.relayUrl.host,
+      version: VERSION,
+      pid: process.pid,
+      uptimeMs: performance.now() - this.#startedAtMs,
+      sessionId: this.#session?.id,
+      links: [...(this.#session?.links ?? [])].map((link): LinkStatus => {
+        return { rttMs: link.rttMs || undefined, streams: link.streamCount, openForMs: link.openForMs };
+      }),
+      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status()),
+      retryInMs: this.#retryAtMs === undefined ? undefined : Math.max(0, this.#retryAtMs - performance.now()),
+      reconnects: Math.max(0, this.#sessionCount - 1),
+      lastError: this.#lastError,
+    };
+  }
+
+  /** Gives the tunnels back, lets streams finish for `drainMs`, then ends. `run` returns after that. */
+  async drain(): Promise<void> {
+    if (this.#state === 'stopping' || this.#stop.signal.aborted) return;
+    this.#setState('stopping');
+    this.#session?.leave();
+    const untilMs = performance.now() + this.#options.config.drainMs;
+    while (this.#streamCount() > 0 && performance.now() < untilMs && !this.#stop.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    this.close();
+  }
+
+  /** Ends now. Safe in any state, any number of times. */
+  close(): void {
+    this.#setState('stopping');
+    this.#stop.abort();
+    for (const session of this.#sessions) {
+      session.leave();
+      session.close('LINK_LOST', 'The client is stopping');
+    }
+  }
+
+  #streamCount(): number {
+    let streams = 0;
+    for (const session of this.#sessions) streams += session.streamCount;
+    return streams;
+  }
+
+  #release(): void {
+    this.#network.stop();
+    this.#deadlines.close();
+    if (this.#state !== 'failed') this.#setState('stopped');
+  }
+
+  /** One session from its dial to its end; always throws the reason of the end. */
+  async #serve(): Promise<never> {
+    this.#servedMs = 0;
+    this.#retryAtMs = undefined;
+    this.#setState('connecting');
+    const welcomed = await this.#dial('', this.#stop.signal, () => this.#setState('handshaking'));
+    const beganAtMs = performance.now();
+    const session = this.#begin(welcomed);
+    this.#setState('serving');
+    const error = await session.ended;
+    this.#servedMs = performance.now() - beganAtMs;
+    this.#onSessionEnded(session, error);
+    throw error;
+  }
+
+  #begin(welcomed: WelcomedLink): ClientSession {
+    const { config, log } = this.#options;
+    const session: ClientSession = new ClientSession(welcomed, {
+      links: config.links,
+      dialMs: config.dialMs,
+      deadlines: this.#deadlines,
+      log,
+      tunnels: this.#tunnels,
+      dial: (sessionId, signal) => this.#dial(sessionId, signal),
+      onUp: (tunnel) => this.#onUp(tunnel),
+      onDenied: (tunnel, denied) => this.#onDenied(session, tunnel, denied),
+      onClosed: () => this.#sessions.delete(session),
+    });
+    this.#session = session;
+    this.#sessions.add(session);
+    this.#sessionCount += 1;
+    log.info({ session: session.id, relay: config.relayUrl.host }, 'session began');
+    return session;
+  }
+
+  #dial(sessionId: string, signal: AbortSignal, onConnected?: () => void): Promise<WelcomedLink> {
+    const { config, clientId } = this.#options;
+    const token = this.#token;
+    return dialRelay({ config, token, clientId, sessionId, signal, ...(onConnected ? { onConnected } : {}) });
+  }
+
+  #onUp(tunnel: ClientTunnel): void {
+    const { name, origin } = tunnel.spec;
+    this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
+    this.#options.events.up({ name, url: tunnel.url, origin: origin.text });
+    this.#options.events.changed();
+  }
+
+  /** When the token grants none of the tunnels there is nothing to wait for. */
+  #onDenied(session: ClientSession, tunnel: ClientTunnel, denied: Denied): void {
+    const { name, code, message } = denied;
+    this.#options.log.warn({ tunnel: name, code, reason: message }, 'claim denied');
+    this.#options.events.denied({ name, code, message });
+    this.#options.events.changed();
+    const hopeless = [...this.#tunnels.values()].every((other) => {
+      const newest = other.status().lastError?.code;
+      return other.state === 'denied' && newest !== undefined && retryOf(newest) === 'never';
+    });
+    if (hopeless && tunnel.state === 'denied') session.close(code, message);
+  }
+
+  #onSessionEnded(session: ClientSession, error: TunnelError): void {
+    if (this.#session === session) this.#session = undefined;
+    this.#options.log.info({ session: session.id, code: error.code, reason: error.message }, 'session ended');
+    for (const tunnel of this.#tunnels.values()) {
+      if (tunnel.state !== 'online') continue;
+      tunnel.state = 'offline';
+      const { code, message } = error;
+      this.#options.events.down({ name: tunnel.spec.name, url: tunnel.url, code, message });
+    }
+  }
+
+  #mayRetry(error: TunnelError): boolean {
+    if (this.#state === 'stopping' || this.#stop.signal.aborted || retryOf(error.code) === 'never') return false;
+    return !(this.#options.once && this.#sessionCount === 0);
+  }
+
+  /** Between two attempts. p-retry asks for this before it asks `shouldRetry`. */
+  async #wait(error: TunnelError): Promise<void> {
+    this.#lastError = { code: error.code, message: error.message, atMs: Date.now() };
+    if (!this.#mayRetry(error)) return;
+    const delayMs = this.#backoff.next(error, this.#servedMs);
+    this.#retryAtMs = performance.now() + delayMs;
+    this.#setState('waiting');
+    const { code, message } = error;
+    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, 'relay lost, will try again');
+    this.#options.events.reconnecting({ code, message, retryInMs: Math.round(delayMs) });
+    await sleep(delayMs, this.#stop.signal);
+  }
+
+  #onNetworkChanged(): void {
+    this.#options.log.info({}, 'network changed');
+    for (const session of this.#sessions) session.suspect();
+  }
+
+  #setState(state: ClientState): void {
+    if (this.#state === 'stopping' && state !== 'stopped') return;
+    this.#state = state;
+    this.#options.events.changed();
+  }
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
+}

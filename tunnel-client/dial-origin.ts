@@ -1,0 +1,118 @@
+/**
+ * DialOrigin: opens one connection to an origin and decides what a failure is called.
+ */
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { TunnelError } from '../shared/errors.js';
+import type { OriginTarget } from './origin-target.js';
+
+export interface DialOriginOptions {
+  readonly target: OriginTarget;
+  /** For TCP, and TLS where there is any, together. */
+  readonly timeoutMs: number;
+  /** Bytes for the start of the TCP connection, before TLS: a PROXY header. */
+  readonly preamble: Buffer | undefined;
+  /** The name for SNI when the origin is an IP address: the public hostname. */
+  readonly serverName: string;
+  readonly onOpen: (socket: Socket) => void;
+  readonly onFail: (error: TunnelError) => void;
+}
+
+/** Dials; exactly one of `onOpen` and `onFail` is called. Returns what ends the attempt without calling either. */
+export function dialOrigin(options: DialOriginOptions): () => void {
+  return new OriginDial(options).start();
+}
+
+class OriginDial {
+  readonly #options: DialOriginOptions;
+  #socket: Socket | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #reached: 'nothing' | 'tcp' = 'nothing';
+
+  constructor(options: DialOriginOptions) {
+    this.#options = options;
+  }
+
+  start(): () => void {
+    const { target, timeoutMs } = this.#options;
+    const where = target.path === undefined ? { host: target.host, port: target.port } : { path: target.path };
+    this.#timer = setTimeout(() => this.#onTimeout(), timeoutMs);
+    this.#watch(connect({ ...where, allowHalfOpen: true, noDelay: true }), 'connect', this.#onTcp);
+    return () => this.#stop()?.destroy();
+  }
+
+  #watch(socket: Socket, event: 'connect' | 'secureConnect', next: () => void): void {
+    this.#socket = socket;
+    socket.once(event, next);
+    socket.on('error', this.#onError);
+  }
+
+  readonly #onTcp = (): void => {
+    const { target, preamble, serverName } = this.#options;
+    const tcp = this.#socket;
+    if (tcp === undefined) return;
+    this.#reached = 'tcp';
+    if (preamble !== undefined) tcp.write(preamble);
+    if (target.scheme !== 'https') {
+      this.#onOpen();
+      return;
+    }
+    tcp.off('error', this.#onError);
+    const servername = isName(target.host) ? target.host : serverName;
+    const tls = connectTls({
+      socket: tcp,
+      servername,
+      rejectUnauthorized: target.verifyTls,
+      ALPNProtocols: ['http/1.1'],
+    });
+    this.#watch(tls, 'secureConnect', this.#onOpen);
+  };
+
+  readonly #onOpen = (): void => {
+    const socket = this.#stop();
+    if (socket !== undefined) this.#options.onOpen(socket);
+  };
+
+  readonly #onError = (error: NodeJS.ErrnoException): void => {
+    this.#fail(describe(error, this.#options.target, this.#reached));
+  };
+
+  #onTimeout(): void {
+    const { target, timeoutMs } = this.#options;
+    this.#fail(new TunnelError('ORIGIN_TIMEOUT', `Cannot reach origin ${target.text}: no answer in ${timeoutMs} ms`));
+  }
+
+  #fail(error: TunnelError): void {
+    const socket = this.#stop();
+    if (socket === undefined) return;
+    socket.on('error', () => {});
+    socket.destroy();
+    this.#options.onFail(error);
+  }
+
+  /** Ends the attempt; the socket if it still ran. */
+  #stop(): Socket | undefined {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.off('error', this.#onError);
+    return socket;
+  }
+}
+
+function isName(host: string): boolean {
+  return !/^[\d.]+$/.test(host) && !host.includes(':');
+}
+
+function describe(error: NodeJS.ErrnoException, target: OriginTarget, reached: 'nothing' | 'tcp'): TunnelError {
+  const what = error.code ?? error.message;
+  if (reached === 'tcp' && target.scheme === 'https') {
+    const cure = target.verifyTls
+      ? ` If you trust it anyway, write https+insecure://${target.host}:${target.port}.`
+      : '';
+    const message = `Cannot speak TLS with origin ${target.text}: ${what}.${cure}`;
+    return new TunnelError('ORIGIN_TLS_FAILED', message, { cause: error });
+  }
+  const code = error.code === 'ETIMEDOUT' ? 'ORIGIN_TIMEOUT' : 'ORIGIN_REFUSED';
+  return new TunnelError(code, `Cannot reach origin ${target.text}: ${what}. Is the app running?`, { cause: error });
+}

@@ -1,0 +1,122 @@
+/**
+ * `tunnel join`: decides what a client keeps of a join line, and where.
+ *
+ *     tunnel.yaml   0600   relay_url, token_file, relay_ca_file, and the person's tunnels
+ *     token         0600   the token alone
+ *     ca.pem        0600   the relay's local CA, when it has one
+ *
+ * They lie side by side, in the user's config folder or where `--config FILE` says; beside a config of another name,
+ * `work.yaml`, they are `work.token` and `work.ca.pem`. Joining again replaces what belongs to the relay and leaves the
+ * rest of the file as it is. The config file is written last, because it is what makes the others count. Owns nothing.
+ */
+import { X509Certificate } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import type { Command } from 'commander';
+import { makePrivateFolder, writeFileAtomic } from '../shared/atomic-file.js';
+import { readTextFile } from '../shared/bounded-file.js';
+import type { CommandIo } from '../shared/command-io.js';
+import { type ConfigChanges, editConfigText, readConfigText } from '../shared/config-edit.js';
+import { TunnelError } from '../shared/errors.js';
+import { type JoinLine, parseJoinLine } from '../shared/join-line.js';
+import { Secret } from '../shared/secret.js';
+import { userTunnelConfig } from './find-tunnel-config.js';
+
+const MAX_CONFIG_BYTES = 1 << 20;
+const DEFAULT_NAME = 'tunnel';
+
+export interface JoinOptions {
+  /** Path of tunnel.yaml; the user's own when left out. */
+  readonly config?: string;
+}
+
+interface JoinFiles {
+  readonly config: string;
+  readonly token: string;
+  readonly ca: string;
+}
+
+/** Adds the verb to `tunnel`. */
+export function addJoinCommand(program: Command, io: CommandIo): void {
+  program
+    .command('join')
+    .argument('[join-line]', 'what the relay printed, in single quotes; - reads it from standard input')
+    .description('store the relay and the token that a join line names')
+    .option('--config <file>', 'tunnel.yaml to write; ~/.config/sallyport/tunnel.yaml when left out')
+    .action((line: string | undefined, options: JoinOptions) => runJoin(line, options, io));
+}
+
+/**
+ * Stores a join line: the argument, standard input for `-`, or what the person types or pastes unseen.
+ * @throws {TunnelError} USAGE_INVALID or TOKEN_REJECTED for the line, CONFIG_INVALID when the disk refuses the files.
+ */
+export async function runJoin(line: string | undefined, options: JoinOptions, io: CommandIo): Promise<void> {
+  const join = parseJoinLine(await obtainLine(line, io));
+  const files = filesOf(options.config ?? userTunnelConfig());
+  const before = fs.existsSync(files.config) ? readTextFile(files.config, MAX_CONFIG_BYTES).text : undefined;
+  const text =
+    before === undefined ? newConfig(join, files) : editConfigText(before, files.config, changesOf(join, files));
+  writeFiles(join, files, text);
+  tell(join, files, before, options, io);
+}
+
+async function obtainLine(line: string | undefined, io: CommandIo): Promise<Secret> {
+  if (line !== undefined && line !== '-') return new Secret(line);
+  if (io.isTerminal) return io.askSecret('Join line (not shown): ');
+  if (line === '-') return io.readInput();
+  throw new TunnelError(
+    'USAGE_INVALID',
+    "Cannot join: no join line is given. Do: tunnel join 'JOIN-LINE', or tunnel join - < FILE",
+  );
+}
+
+function filesOf(config: string): JoinFiles {
+  const folder = path.dirname(config);
+  const name = path.basename(config, path.extname(config));
+  const prefix = name === DEFAULT_NAME ? '' : `${name}.`;
+  return { config, token: path.join(folder, `${prefix}token`), ca: path.join(folder, `${prefix}ca.pem`) };
+}
+
+/** Everything that belongs to the relay, so that nothing of an earlier one is left. */
+function changesOf(join: JoinLine, files: JoinFiles): ConfigChanges {
+  return {
+    relay_url: join.relayUrl,
+    relay_address: join.address,
+    relay_ca_file: join.ca && path.basename(files.ca),
+    token: undefined,
+    token_file: path.basename(files.token),
+  };
+}
+
+function newConfig(join: JoinLine, files: JoinFiles): string {
+  const head = '# Written by `tunnel join`, and yours to change. Every option stands in config/tunnel.example.yaml.\n';
+  const example = [
+    '',
+    '# What this machine serves. Remove a # or two, then: tunnel up',
+    'tunnels:',
+    `  # - { name: app, host: ${exampleHost(join)}, origin: "http://127.0.0.1:3000" }`,
+    '',
+  ];
+  return head + editConfigText('', files.config, changesOf(join, files)) + example.join('\n');
+}
+
+function writeFiles(join: JoinLine, files: JoinFiles, text: string): void {
+  makePrivateFolder(path.dirname(files.config));
+  if (join.ca) writeFileAtomic(files.ca, new X509Certificate(join.ca).toString());
+  writeFileAtomic(files.token, `${join.token.reveal()}\n`);
+  writeFileAtomic(files.config, text);
+}
+
+function tell(join: JoinLine, files: JoinFiles, before: string | undefined, options: JoinOptions, io: CommandIo): void {
+  const old = before === undefined ? undefined : readConfigText(before, 'relay_url');
+  if (old !== undefined && old !== join.relayUrl) io.note(`Left the relay ${old}.`);
+  io.note(`Joined the relay ${join.relayUrl}. Its address and token are in ${path.dirname(files.config)}.`);
+  if (before !== undefined) io.note(`The rest of ${path.basename(files.config)} stays as it was.`);
+  io.note('Next, serve what listens on port 3000 here:');
+  const config = options.config === undefined ? '' : ` --config ${options.config}`;
+  io.print(`tunnel up 3000 --host ${exampleHost(join)}${config}`);
+}
+
+function exampleHost(join: JoinLine): string {
+  return `app.${new URL(join.relayUrl).hostname}`;
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+/**
+ * `tunnel`: the home end of Sallyport. One file per verb.
+ */
+import { processIo } from '../shared/command-io.js';
+import { newProgram, runProgram } from '../shared/command-line.js';
+import { addCheckCommand } from './check-command.js';
+import { addJoinCommand } from './join-command.js';
+import { addStatusCommand } from './status-command.js';
+import { addUpCommand } from './up-command.js';
+
+const io = processIo();
+const program = newProgram('tunnel', 'Sallyport client: opens tunnels from home to your relay.');
+addJoinCommand(program, io);
+addUpCommand(program);
+addCheckCommand(program, io);
+addStatusCommand(program, io);
+await runProgram(program);

@@ -1,0 +1,103 @@
+/**
+ * `tunnel status`: shows every running client of this user, as a table or as JSON.
+ */
+import type { Command } from 'commander';
+import type { CommandIo } from '../shared/command-io.js';
+import { TunnelError } from '../shared/errors.js';
+import { printable } from '../shared/printable.js';
+import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
+import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
+import { cureOf } from './cures.js';
+import { readAllStatuses } from './status-socket.js';
+
+export interface StatusOptions {
+  /** Print `{"clients":[…]}` instead of a table. */
+  readonly json?: boolean;
+  /** Where the status sockets are; by default the folder of this user. */
+  readonly folder?: string;
+}
+
+/** EX_UNAVAILABLE: clients run, but none of them has a session. */
+const EXIT_NOT_SERVING = 69;
+
+/** Adds the verb to `tunnel`. */
+export function addStatusCommand(program: Command, io: CommandIo): void {
+  program
+    .command('status')
+    .description('show the running clients of this user')
+    .option('--json', 'print one object')
+    .action(async (options: StatusOptions) => {
+      process.exitCode = await runStatus(options, io);
+    });
+}
+
+/**
+ * Writes the status of every running client and returns the exit code: 0 when at least one serves, else 69.
+ * @throws {TunnelError} LINK_LOST (exit 69) when no client runs; with `json` the empty list is written before.
+ */
+export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
+  const place = options.folder === undefined ? {} : { folder: options.folder };
+  const clients = await readAllStatuses(place);
+  if (options.json) io.print(printable(JSON.stringify({ clients })));
+  if (clients.length === 0) {
+    throw new TunnelError(
+      'LINK_LOST',
+      'Cannot show a status: no client of this user is running. Start one with `tunnel up`.',
+    );
+  }
+  if (!options.json) io.print(clients.map((client) => formatStatus(client, Date.now())).join('\n\n'));
+  return clients.some((client) => client.state === 'serving') ? 0 : EXIT_NOT_SERVING;
+}
+
+/** One client as text: a line about its session, a table of its tunnels, and what is wrong. */
+export function formatStatus(client: ClientStatus, nowMs: number): string {
+  return [
+    headLine(client),
+    ...(client.state === 'serving' ? [] : failureLines(client.lastError, nowMs)),
+    ...tunnelTable(client.tunnels),
+    ...client.tunnels.flatMap((tunnel) => tunnelFailureLines(tunnel, nowMs)),
+  ].join('\n');
+}
+
+function headLine(client: ClientStatus): string {
+  const rtts = client.links.flatMap((link) => (link.rttMs === undefined ? [] : [`${link.rttMs.toFixed(1)} ms`]));
+  const facts = [
+    `${printable(client.relay)} ${printable(client.state)}`,
+    `up ${roundedSpan(client.uptimeMs)}`,
+    `${counted(client.links.length, 'link')}${rtts.length === 0 ? '' : ` (${rtts.join(', ')})`}`,
+    counted(client.reconnects, 'reconnect'),
+    `pid ${client.pid}`,
+    `version ${printable(client.version)}`,
+  ];
+  return facts.join(', ');
+}
+
+function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {
+  if (tunnels.length === 0) return ['  no tunnels'];
+  const head = ['TUNNEL', 'STATE', 'PUBLIC URL', 'ORIGIN', 'VISITORS', 'IN', 'OUT', 'FAILURES'];
+  return tableLines([head, ...tunnels.map(tunnelRow)]).map((line) => `  ${line}`);
+}
+
+function tunnelRow(tunnel: TunnelStatus): string[] {
+  return [
+    printable(tunnel.name),
+    printable(tunnel.state),
+    printable(tunnel.url),
+    printable(tunnel.origin),
+    `${tunnel.openStreams} of ${tunnel.totalStreams}`,
+    roundedBytes(tunnel.bytesIn),
+    roundedBytes(tunnel.bytesOut),
+    String(tunnel.failures),
+  ];
+}
+
+function tunnelFailureLines(tunnel: TunnelStatus, nowMs: number): string[] {
+  return failureLines(tunnel.lastError, nowMs).map((line) => `  ${printable(tunnel.name)}: ${line.trimStart()}`);
+}
+
+function failureLines(error: LastError | undefined, nowMs: number): string[] {
+  if (error === undefined) return [];
+  const failure = `  ${printable(error.code)} ${roundedSpan(nowMs - error.atMs)} ago: ${printable(error.message)}`;
+  const cure = cureOf(error.code);
+  return cure === undefined ? [failure] : [failure, `  ${cure}`];
+}

@@ -1,0 +1,230 @@
+/**
+ * Tunnel config: decides every option of `tunnel.yaml`: its name, meaning, default and limits.
+ * `config/tunnel.example.yaml` shows them all, and a test keeps the two equal.
+ *
+ * What the command line says (tunnel-overrides.ts) comes before what the file says. Owns nothing. Used by: the verbs of
+ * `tunnel`.
+ */
+import type { Address } from '../shared/address.js';
+import type { Fields } from '../shared/config-fields.js';
+import { parseConfig, readConfig } from '../shared/config-file.js';
+import {
+  certificateFile,
+  choice,
+  dialAddress,
+  duration,
+  hostnamePattern,
+  orOff,
+  textKind,
+} from '../shared/config-kinds.js';
+import type { Environment } from '../shared/config-secret.js';
+import { TunnelError } from '../shared/errors.js';
+import { type LogConfig, readLogConfig } from '../shared/log-config.js';
+import type { Secret } from '../shared/secret.js';
+import { type OriginTarget, parseOriginTarget } from './origin-target.js';
+import { parseRelayUrl } from './relay-url.js';
+import {
+  type Overrides,
+  readOverrides,
+  TUNNEL_NAME,
+  TUNNEL_NAME_RULE,
+  type TunnelOverrides,
+} from './tunnel-overrides.js';
+
+export interface TunnelConfig {
+  /** https, or http when the relay is on this machine. */
+  readonly relayUrl: URL;
+  /** Where to connect to instead of the URL's host; the name for TLS stays. */
+  readonly relayAddress: Address | undefined;
+  /** PEM text of the CA that alone is trusted for the link. */
+  readonly relayCa: string | undefined;
+  readonly token: Secret;
+  /** Links of the session, 1–8. */
+  readonly links: number;
+  /** The name under which this client replaces its own older session. */
+  readonly clientId: string | undefined;
+  /** In the order of the file; may be empty. */
+  readonly tunnels: TunnelSpec[];
+  readonly log: LogConfig;
+  /** How long one attempt to reach the relay may take, in milliseconds. */
+  readonly dialMs: number;
+  /** How long streams may finish after a signal, in milliseconds. */
+  readonly drainMs: number;
+  /** The config file; undefined when there is none. */
+  readonly path: string | undefined;
+}
+
+export interface TunnelSpec {
+  /** Unique in the file. */
+  readonly name: string;
+  /** Public hostname or `*.` wildcard in stored form; exactly one of `host` and `tcpPort` is there. */
+  readonly host: string | undefined;
+  /** Public port, 1–65535. */
+  readonly tcpPort: number | undefined;
+  readonly origin: OriginTarget;
+  /** Sent to the origin instead of the public host. */
+  readonly hostHeader: string | undefined;
+  /** The PROXY header that the origin asks for. */
+  readonly proxyProtocol: 'v1' | 'v2' | undefined;
+  /** How long the origin may take to begin its response; undefined: as long as it likes. */
+  readonly responseTimeoutMs: number | undefined;
+  /** Where the visitor's TLS ends. */
+  readonly tls: 'relay';
+}
+
+const NO_OVERRIDES: Overrides = {
+  relayUrl: undefined,
+  relayAddress: undefined,
+  relayCa: undefined,
+  token: undefined,
+  tunnel: undefined,
+  selected: undefined,
+};
+const NO_ORIGIN: OriginTarget = { text: '', scheme: 'http', verifyTls: true, host: '', port: 0, path: undefined };
+const HOST_HEADER = /^(?:[\w.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
+const SECOND = 1_000;
+
+/**
+ * Reads a client's config file; what `overrides` say comes before what it says.
+ * @throws {TunnelError} CONFIG_INVALID with one line for each thing that is wrong; USAGE_INVALID for a wrong override.
+ */
+export function readTunnelConfig(path: string, overrides: TunnelOverrides = {}, env = process.env): TunnelConfig {
+  const before = readOverrides(overrides, env);
+  const config = readConfig(path, (root) => readTunnel(root, before), env);
+  return { ...config, tunnels: selectTunnels(config.tunnels, before), path };
+}
+
+/**
+ * Reads the text of a client's config file; relative paths in it count from the folder of `path`.
+ * @throws {TunnelError} CONFIG_INVALID with one line for each thing that is wrong; USAGE_INVALID for a wrong override.
+ */
+export function parseTunnelConfig(
+  text: string,
+  path: string,
+  overrides: TunnelOverrides = {},
+  env: Environment = process.env,
+): TunnelConfig {
+  const before = readOverrides(overrides, env);
+  const config = parseConfig(text, path, (root) => readTunnel(root, before), { env });
+  return { ...config, tunnels: selectTunnels(config.tunnels, before), path };
+}
+
+/**
+ * The config of a client without a file: everything from the command line and SALLYPORT_TOKEN, the rest by default.
+ * @throws {TunnelError} CONFIG_INVALID when relay or token is missing; USAGE_INVALID for a wrong override.
+ */
+export function tunnelConfigFrom(overrides: TunnelOverrides, env: Environment = process.env): TunnelConfig {
+  const before = readOverrides(overrides, env);
+  if (!before.relayUrl) throw cannotStart('no relay is known. Do "tunnel join", or add --relay https://example.com');
+  if (!before.token)
+    throw cannotStart('no token is known. Do "tunnel join", or add --token-file, or set SALLYPORT_TOKEN');
+  const config = parseConfig('', 'command line', (root) => readTunnel(root, before), { env });
+  return { ...config, tunnels: selectTunnels(config.tunnels, before) };
+}
+
+/** Asks for every option of a client. `tunnels` are the file's. */
+export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES): TunnelConfig {
+  const relayUrl = root.value('relay_url', relayUrlKind, before.relayUrl ? { default: before.relayUrl } : {});
+  const relayAddress = root.value('relay_address', dialAddress, { default: undefined });
+  const relayCa = root.value('relay_ca_file', certificateFile(root.folder), { default: undefined });
+  const token = root.secret('token', { override: before.token });
+  return {
+    relayUrl: before.relayUrl ?? relayUrl,
+    relayAddress: before.relayAddress ?? relayAddress,
+    relayCa: before.relayCa ?? relayCa,
+    token,
+    links: root.integer('links', { min: 1, max: 8, default: 2 }),
+    clientId: root.string('client_id', {
+      expected: 'up to 64 letters, digits, dots, hyphens and underscores',
+      form: /^[\w.-]{1,64}$/,
+      default: undefined,
+    }),
+    dialMs: root.duration('connect_timeout', { min: 100, default: 10 * SECOND }),
+    drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
+    tunnels: readTunnels(root),
+    log: root.section('log', readLogConfig),
+    path: undefined,
+  };
+}
+
+const relayUrlKind = textKind({
+  expected: 'a URL such as https://example.com',
+  placeholder: new URL('https://relay.invalid'),
+  parse: parseRelayUrl,
+  show: (url) => url.origin,
+});
+
+const originKind = (bareScheme: 'http' | 'tcp') =>
+  textKind({
+    expected: 'host:port',
+    placeholder: NO_ORIGIN,
+    parse: (text, name) => parseOriginTarget(text, name, bareScheme),
+    show: (origin) => origin.text,
+  });
+
+function readTunnels(root: Fields): TunnelSpec[] {
+  const seen = new Set<string>();
+  return root.list('tunnels', (fields) => {
+    const spec = readTunnelSpec(fields);
+    refuseTwice(fields, 'name', spec.name, seen);
+    refuseTwice(fields, 'host', spec.host, seen);
+    refuseTwice(fields, 'tcp_port', spec.tcpPort, seen);
+    return spec;
+  });
+}
+
+function readTunnelSpec(fields: Fields): TunnelSpec {
+  const isTcp = fields.has('tcp_port') && !fields.has('host');
+  const proxyProtocol = fields.choice('proxy_protocol', ['off', 'v1', 'v2'], { default: 'off' });
+  const spec: TunnelSpec = {
+    name: fields.string('name', { expected: TUNNEL_NAME_RULE, form: TUNNEL_NAME }),
+    host: fields.value('host', hostnamePattern, { default: undefined }),
+    tcpPort: fields.integer('tcp_port', { min: 1, max: 65_535, default: undefined }),
+    origin: fields.value('origin', originKind(isTcp ? 'tcp' : 'http')),
+    hostHeader: fields.string('host_header', {
+      expected: 'a host, or host:port',
+      form: HOST_HEADER,
+      default: undefined,
+    }),
+    proxyProtocol: proxyProtocol === 'off' ? undefined : proxyProtocol,
+    responseTimeoutMs: fields.value('response_timeout', orOff(duration({ min: 100 })), { default: undefined }),
+    tls: fields.value('tls', choice(['relay'], ['end-to-end']), { default: 'relay' }),
+  };
+  refuseContradictions(fields, spec);
+  return spec;
+}
+
+function refuseContradictions(fields: Fields, { origin }: TunnelSpec): void {
+  const hasHost = fields.has('host');
+  const hasPort = fields.has('tcp_port');
+  if (!hasHost && !hasPort) fields.refuse('host', 'is missing; a tunnel needs host or tcp_port');
+  if (hasHost && hasPort) fields.refuse('tcp_port', 'stands beside host. Keep one of them');
+  if (hasHost && origin.scheme === 'tcp') fields.refuse('origin', 'is tcp://, which needs tcp_port instead of host');
+  for (const key of hasPort ? ['host_header', 'response_timeout'] : []) {
+    if (fields.has(key)) fields.refuse(key, 'has no effect beside tcp_port. Remove it');
+  }
+}
+
+function refuseTwice(fields: Fields, key: string, value: string | number | undefined, seen: Set<string>): void {
+  if (value === undefined || !fields.has(key)) return;
+  const mark = `${key} ${value}`;
+  if (seen.has(mark)) fields.refuse(key, `is the same as that of another tunnel: ${value}`);
+  seen.add(mark);
+}
+
+function selectTunnels(ofFile: TunnelSpec[], { tunnel, selected }: Overrides): TunnelSpec[] {
+  if (tunnel)
+    return [{ ...tunnel, hostHeader: undefined, proxyProtocol: undefined, responseTimeoutMs: undefined, tls: 'relay' }];
+  if (selected === undefined) return ofFile;
+  const found = ofFile.filter(({ name }) => name === selected);
+  if (found.length > 0) return found;
+  const known = ofFile.map(({ name }) => name).join(', ') || 'none';
+  throw new TunnelError(
+    'USAGE_INVALID',
+    `Cannot open tunnel ${selected}: the config file has none of that name. Known: ${known}`,
+  );
+}
+
+function cannotStart(why: string): TunnelError {
+  return new TunnelError('CONFIG_INVALID', `Cannot start: ${why}`);
+}

@@ -1,0 +1,155 @@
+/**
+ * `tunnel up`: opens tunnels and keeps them open until a signal ends it. On a terminal it shows a live screen, otherwise
+ * it writes one line per event.
+ */
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import { asTunnelError, exitOf, TunnelError } from '../shared/errors.js';
+import { createLog, type Log } from '../shared/log.js';
+import { notifyService } from '../shared/service-notify.js';
+import { onStopSignal } from '../shared/stop-signal.js';
+import { Client, type ClientEvents } from './client.js';
+import { clientIdOf } from './client-id.js';
+import { userTunnelConfig } from './find-tunnel-config.js';
+import { LiveScreen } from './live-screen.js';
+import { createOutput, type OutputMode } from './plain-output.js';
+import { StatusSocket } from './status-socket.js';
+import { readTunnelConfig, type TunnelConfig, tunnelConfigFrom } from './tunnel-config.js';
+import type { TunnelOverrides } from './tunnel-overrides.js';
+
+export interface UpOptions extends Omit<TunnelOverrides, 'target'> {
+  readonly config?: string;
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+  readonly once?: boolean;
+}
+
+/** Adds the verb to `tunnel`. */
+export function addUpCommand(program: Command): void {
+  program
+    .command('up')
+    .argument('[target]', '3000, host:3000, https://host, unix:/path, tcp://host:22; the whole config file without one')
+    .description('open tunnels and keep them open')
+    .option('--host <host>', 'public hostname for TARGET')
+    .option('--tcp-port <port>', 'public TCP port for TARGET, instead of a hostname')
+    .option('--name <name>', 'name of the tunnel; without TARGET, which tunnel of the file')
+    .option('--config <file>', 'tunnel.yaml; ~/.config/sallyport/tunnel.yaml when left out')
+    .option('--relay <url>', "the relay's URL, without a config file")
+    .option('--relay-address <host:port>', 'where to connect, when it is not what the URL says')
+    .option('--relay-ca-file <file>', 'trust this CA for the link')
+    .option('--token-file <file>', 'file with the token; the variable SALLYPORT_TOKEN works too')
+    .option('--once', 'give up (exit 69) when the relay cannot be reached at first')
+    .option('--quiet', 'print the URLs alone')
+    .option('--json', 'print one JSON object per event')
+    .action((target: string | undefined, options: UpOptions) => runUp(target, options));
+}
+
+/** Returns when the client was stopped or replaced. Rejects with the refusal that ended it. */
+export async function runUp(target: string | undefined, options: UpOptions): Promise<void> {
+  const config = readConfig(target, options);
+  if (config.tunnels.length === 0) {
+    const cure = 'Say what to expose: tunnel up 3000 --host app.example.com, or list it under "tunnels:"';
+    throw new TunnelError(
+      'CONFIG_INVALID',
+      `Cannot open tunnels: none is configured. ${cure}${config.path ? ` in ${config.path}.` : '.'}`,
+    );
+  }
+  const face = chooseFace(options, config, () => client.status());
+  const client: Client = new Client({
+    config,
+    clientId: clientIdOf(config, target !== undefined),
+    once: options.once === true,
+    log: face.log,
+    events: face.events,
+  });
+  const status = await openStatus(client, face.log);
+  const stopListening = onStopSignal({ drain: () => void client.drain(), end: () => client.close() });
+  face.start();
+  try {
+    await client.run();
+    face.stop();
+    face.stopped();
+  } catch (error) {
+    face.stop();
+    face.failed(asTunnelError(error));
+  } finally {
+    stopListening();
+    await status?.close();
+  }
+}
+
+function readConfig(target: string | undefined, options: UpOptions): TunnelConfig {
+  const overrides: TunnelOverrides = { ...options, target };
+  const path = options.config ?? userTunnelConfig();
+  if (options.config === undefined && (options.relay !== undefined || !existsSync(path)))
+    return tunnelConfigFrom(overrides);
+  return readTunnelConfig(path, overrides);
+}
+
+/** People may ask a running client with `tunnel status`; a client that cannot be asked serves all the same. */
+async function openStatus(client: Client, log: Log): Promise<StatusSocket | undefined> {
+  try {
+    return await StatusSocket.open(() => client.status());
+  } catch (error) {
+    log.warn({ reason: asTunnelError(error).message }, 'tunnel status will not find this client');
+    return undefined;
+  }
+}
+
+/** What a person or a program sees of the client. */
+interface Face {
+  readonly log: Log;
+  readonly events: ClientEvents;
+  start(): void;
+  stop(): void;
+  stopped(): void;
+  /** Reports the end and sets the exit code. */
+  failed(error: TunnelError): void;
+}
+
+function chooseFace(options: UpOptions, config: TunnelConfig, status: () => ReturnType<Client['status']>): Face {
+  const mode: OutputMode = options.json ? 'json' : options.quiet ? 'quiet' : 'plain';
+  if (mode === 'plain' && process.stdout.isTTY && process.env.TERM !== 'dumb') return screenFace(config, status);
+  return plainFace(mode, config);
+}
+
+function plainFace(mode: OutputMode, config: TunnelConfig): Face {
+  const output = createOutput(mode, process.stdout);
+  const events: ClientEvents = {
+    up: (event) => {
+      notifyService('READY=1');
+      output.up(event);
+    },
+    denied: (event) => output.denied(event),
+    down: (event) => output.down(event),
+    reconnecting: (event) => output.reconnecting(event),
+    changed: () => {},
+  };
+  return {
+    log: createLog({ ...config.log, destination: 'stderr' }),
+    events,
+    start: () => {},
+    stop: () => {},
+    stopped: () => output.stopped(),
+    failed: (error) => {
+      process.exitCode = exitOf(error.code);
+      output.failed({ code: error.code, message: error.message, exitCode: exitOf(error.code) });
+    },
+  };
+}
+
+function screenFace(config: TunnelConfig, status: () => ReturnType<Client['status']>): Face {
+  const screen = new LiveScreen(process.stdout, status);
+  const plain = plainFace('plain', config);
+  // The screen shows what happens; only who asks for more gets log lines above it.
+  const level = config.log.level === 'debug' ? 'debug' : 'error';
+  const changed = () => screen.update();
+  return {
+    ...plain,
+    log: createLog({ level, format: 'text', destination: { write: (line) => screen.printAbove(line), isTTY: true } }),
+    events: { up: changed, denied: changed, down: changed, reconnecting: changed, changed },
+    start: () => screen.start(),
+    stop: () => screen.stop(),
+    stopped: () => {},
+  };
+}
