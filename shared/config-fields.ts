@@ -68,8 +68,7 @@ export class Fields {
   }
 
   /**
-   * Reads one section from its first key to `done`. What is wrong is in `context.problems` afterwards, and then the value
-   * means nothing.
+   * Reads one section whole. What is wrong is in `context.problems` afterwards, and then the value means nothing.
    * @param path Name of the section in messages; empty for the whole file.
    */
   static read<T>(context: ReadingContext, node: ConfigNode, path: string, read: (fields: Fields) => T): T {

@@ -24,7 +24,7 @@ test('a billion laughs are refused before anyone laughs', () => {
 });
 
 for (const text of [
-  '['.repeat(200_000),
+  '['.repeat(50_000),
   '{a: '.repeat(50_000),
   '- '.repeat(50_000),
   '? '.repeat(50_000),

@@ -53,5 +53,6 @@ function readHosts(file: string): [string, string][] {
 }
 
 function isHost(text: string): boolean {
-  return hostnameOf(text) === text;
+  const name = text.startsWith('*.') ? text.slice(2) : text;
+  return hostnameOf(name) === name;
 }
