@@ -64,14 +64,16 @@ async function readAll(input: Readable): Promise<Secret> {
 
 function askWithoutEcho(question: string): Promise<Secret> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  process.stderr.write(question);
-  // As a terminal, readline takes over the echo, and its echo goes nowhere.
+  // As a terminal, readline takes over the echo, and its echo goes nowhere. It must have done so before anybody types.
   const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true, historySize: 0 });
-  return new Promise((resolve, reject) => {
-    lines.once('line', (line) => resolve(new Secret(line)));
+  process.stderr.write(question);
+  const answer = new Promise<Secret>((resolve, reject) => {
+    lines.once('line', (line) => {
+      resolve(new Secret(line));
+      lines.close();
+    });
     lines.once('SIGINT', () => lines.close());
-    // After a line this rejects a promise that is already resolved, which does nothing.
     lines.once('close', () => reject(new TunnelError('USAGE_INVALID', 'Cannot go on: nothing was entered.')));
-    lines.once('line', () => lines.close());
-  }).finally(() => process.stderr.write('\n')) as Promise<Secret>;
+  });
+  return answer.finally(() => process.stderr.write('\n'));
 }

@@ -50,6 +50,8 @@ export class Link implements MuxTransport {
   readonly #isClient: boolean;
   readonly #exporter: Buffer;
   #handler: LinkHandler | undefined;
+  #endTold = false;
+  readonly #held: { data: Buffer; isBinary: boolean }[] = [];
   #reason: TunnelError | undefined;
   #waitingSinceMs = 0;
   #waiting = 0;
@@ -73,11 +75,15 @@ export class Link implements MuxTransport {
     return this.#handler;
   }
 
-  /** The link reads nothing until it has a handler: the peer's first words may arrive with the handshake's answer. */
+  /**
+   * Without a handler the link reads nothing, and holds what had been read already: a welcome and the first streams may
+   * arrive in one piece. A new handler hears of it, or of the link's end, right after the code that sets it.
+   */
   set handler(handler: LinkHandler | undefined) {
     this.#handler = handler;
-    this.#webSocket.resume();
-    if (this.#webSocket.readyState === WebSocket.CLOSED) queueMicrotask(this.#onClosed);
+    this.#endTold = false;
+    if (handler === undefined) this.#webSocket.pause();
+    else queueMicrotask(this.#onHandler);
   }
 
   get open(): boolean {
@@ -154,12 +160,27 @@ export class Link implements MuxTransport {
     if (this.#webSocket.readyState !== WebSocket.CLOSED) this.#handler?.onSent();
   };
 
-  readonly #onMessage = (data: Buffer, isBinary: boolean): void => {
-    if (!this.open) return; // We have said good-bye; what the peer still says has no meaning.
-    if (isBinary) this.#handler?.onBytes(data);
-    else if (data.length > MAX_MESSAGE_BYTES) this.close('PROTOCOL_VIOLATION', 'Cannot read message: too long');
-    else this.#handler?.onMessage(data.toString());
+  readonly #onHandler = (): void => {
+    while (this.#handler !== undefined) {
+      const next = this.#held.shift();
+      if (next === undefined) break;
+      this.#give(this.#handler, next.data, next.isBinary);
+    }
+    if (this.#handler !== undefined) this.#webSocket.resume();
+    this.#tellEnd();
   };
+
+  readonly #onMessage = (data: Buffer, isBinary: boolean): void => {
+    if (this.#handler === undefined || this.#held.length > 0) this.#held.push({ data, isBinary });
+    else this.#give(this.#handler, data, isBinary);
+  };
+
+  #give(handler: LinkHandler, data: Buffer, isBinary: boolean): void {
+    if (!this.open) return; // We have said good-bye; what the peer still says has no meaning.
+    if (isBinary) handler.onBytes(data);
+    else if (data.length > MAX_MESSAGE_BYTES) this.close('PROTOCOL_VIOLATION', 'Cannot read message: too long');
+    else handler.onMessage(data.toString());
+  }
 
   readonly #onPing = (data: Buffer): void => {
     if (this.#socket.writableLength <= MAX_PONG_BACKLOG_BYTES) this.#webSocket.pong(data);
@@ -173,12 +194,15 @@ export class Link implements MuxTransport {
 
   readonly #onClose = (closeCode: number, reason: Buffer): void => {
     this.#reason ??= peerClosed(closeCode, reason.toString());
-    this.#onClosed();
+    this.#tellEnd();
   };
 
-  readonly #onClosed = (): void => {
-    if (this.#reason !== undefined) this.#handler?.onClose(this.#reason);
-  };
+  #tellEnd(): void {
+    if (this.#webSocket.readyState !== WebSocket.CLOSED || this.#reason === undefined) return;
+    if (this.#handler === undefined || this.#endTold) return;
+    this.#endTold = true;
+    this.#handler.onClose(this.#reason);
+  }
 }
 
 /** What a close frame means: our peers put the error's code into the reason. */

@@ -46,7 +46,6 @@ export class CertificateFiles implements CertificateSource {
     this.#index();
     for (const { pair } of slots) this.#warnIfExpired(pair);
     this.#timer = setInterval(() => this.#look(), options.intervalMs ?? DEFAULT_INTERVAL_MS);
-    this.#timer.unref();
   }
 
   /**

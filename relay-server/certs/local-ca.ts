@@ -76,7 +76,6 @@ export class LocalCa implements CertificateSource {
     this.#now = options.now ?? Date.now;
     this.#maxCertificates = options.maxCertificates ?? DEFAULT_MAX_CERTIFICATES;
     this.#timer = setInterval(() => void this.renew(), RENEWAL_INTERVAL_MS);
-    this.#timer.unref();
   }
 
   /**

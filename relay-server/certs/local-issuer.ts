@@ -42,7 +42,7 @@ export async function makeCaCertificate(keyPem: string, validity: Validity): Pro
     },
     webcrypto,
   );
-  return certificate.toString('pem');
+  return `${certificate.toString('pem')}\n`;
 }
 
 /** A server certificate for exactly this hostname or `*.` wildcard, signed by the CA; PEM. */
@@ -72,7 +72,7 @@ export async function makeServerCertificate(
     },
     webcrypto,
   );
-  return certificate.toString('pem');
+  return `${certificate.toString('pem')}\n`;
 }
 
 function common(validity: Validity) {

@@ -12,7 +12,8 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 import type { Address } from '../../shared/address.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
-import { HttpConnection, type HttpLimits } from '../../shared/http/http-connection.js';
+import { HttpConnection } from '../../shared/http/http-connection.js';
+import type { HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
 import { type CertificateSource, tlsServerOptions } from '../certs/certificates.js';
 import type { Routes } from '../sessions/routes.js';

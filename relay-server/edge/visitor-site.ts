@@ -8,7 +8,8 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
-import type { HttpConnection, HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-connection.js';
+import type { HttpConnection } from '../../shared/http/http-connection.js';
+import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';

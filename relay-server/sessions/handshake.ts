@@ -43,6 +43,7 @@ export function shakeHands(link: Link, options: HandshakeOptions): Promise<Prove
     link.handler = new ProofReceiver(
       (text) => {
         clearTimeout(timer);
+        link.handler = undefined; // One proof is verified; what follows it waits for the session.
         try {
           resolve(verify(readClientMessage(text), link, nonce, options));
         } catch (error) {

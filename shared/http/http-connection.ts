@@ -2,119 +2,73 @@
  * HttpConnection: one visitor's HTTP/1.1 connection, from its first head to its end.
  *
  * It reads requests one at a time, asks the site for a route, and carries each exchange over one stream towards the
- * origin: the request head written anew, bodies as they come in both directions, the response head written anew. It
- * decides what an error becomes (a page while no response has begun, a cut connection afterwards) and how long each
- * part may take. One visitor connection uses one stream at a time, and no stream serves two visitors.
+ * origin: the request head written anew and the body as it comes; the way back is ResponseForwarder's. It decides what an
+ * error becomes (a page while no response has begun, a cut connection afterwards) and how long each part may take. One
+ * visitor connection uses one stream at a time, and no stream serves two visitors.
  *
- *   phase     head → opening → exchange → head …          exchange → tunnel (after a 101; the splice owns all then)
- *             any → lingering → closed                    lingering: answered and ended, the rest is read and dropped
- *   response  none → head → body → none                   none: no request is waiting for the origin
- *
- * Bytes that a visitor sends too early (pipelined requests, bytes behind an Upgrade) are held, at most HELD_BYTES.
+ *   head → opening → exchange → head …          exchange → tunnel (after a 101; the splice owns all then)
+ *   any → lingering → closed                    lingering: answered and ended, the rest is read and dropped
  *
  * Owns: the visitor's socket and the stream. Owned by: nobody but the socket; `drain` and `destroy` end it from outside.
  */
 import type { Socket } from 'node:net';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
-import type { Deadlines, Watched } from '../deadlines.js';
-import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
+import type { Watched } from '../deadlines.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { Splice } from '../splice.js';
-import { type BodyFraming, BodyReader, CHUNK_TAIL, chunkHead, LAST_CHUNK } from './body.js';
+import { type BodyFraming, BodyReader } from './body.js';
 import { errorResponse } from './error-response.js';
-import { HeadBuffer, type HeadLimits } from './head-buffer.js';
-import { type ForwardedFields, parseRequestHead, type RequestHead, writeRequestHead } from './request-head.js';
-import { parseResponseHead, type ResponseHead, writeResponseHead } from './response-head.js';
+import { HeadBuffer } from './head-buffer.js';
+import { HeldBytes } from './held-bytes.js';
+import type { HttpLimits, HttpRoute, HttpSite } from './http-site.js';
+import { parseRequestHead, type RequestHead, writeRequestHead } from './request-head.js';
+import { ResponseForwarder, type ResponseOwner } from './response-forwarder.js';
 import { VisitorWriter } from './visitor-writer.js';
-
-/** Pipelined bytes kept while an exchange runs; then the visitor's socket is paused. */
-const HELD_BYTES = 64 * 1024;
 
 /** What a visitor may still send after the last response before the connection is cut, and for how long. */
 const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2_000;
 
-/** 1xx responses before the final one; more is an origin gone wrong. */
-const MAX_INTERIM_RESPONSES = 32;
-
-export interface HttpLimits extends HeadLimits {
-  /** From a head's first byte to its last. */
-  readonly headMs: number;
-  /** Between two exchanges. */
-  readonly keepAliveMs: number;
-  /** A body without progress while its sender or reader is the visitor. */
-  readonly bodyIdleMs: number;
-  /** An upgraded connection without a byte. */
-  readonly upgradedIdleMs: number;
-}
-
-/** Where a request goes. */
-export interface HttpRoute {
-  readonly hostHeader: string | undefined;
-  /** How long the origin may take to begin its response; undefined: as long as it likes. */
-  readonly responseTimeoutMs: number | undefined;
-  /** A stream to the origin; its handler learns of a failed dial by `onClose`. Rejects with TunnelError. */
-  open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream>;
-  /** An exchange begins. */
-  countRequest(): void;
-}
-
-/** What a connection needs of the edge that accepted it. */
-export interface HttpSite {
-  readonly limits: HttpLimits;
-  readonly deadlines: Deadlines;
-  /** Ready field lines for each response, such as Strict-Transport-Security; '' for none. */
-  readonly responseFields: string;
-  /** True once connections should end after their current exchange. */
-  readonly draining: boolean;
-  /** Where this request goes. Throws ROUTE_NOT_FOUND or HOST_MISDIRECTED. */
-  route(head: RequestHead): HttpRoute;
-  /** What the origin is told about the visitor. */
-  forwarded(head: RequestHead, requestId: string): ForwardedFields;
-  /** The id of a request; `undefined` for one whose head could not be read. */
-  requestId(head: RequestHead | undefined): string;
-  /** A request ended in an error of the table. */
-  refused(code: ErrorCode): void;
-  closed(connection: HttpConnection): void;
-}
+const NEVER = Number.POSITIVE_INFINITY;
+const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 type Phase = 'head' | 'opening' | 'exchange' | 'tunnel' | 'lingering' | 'closed';
 
-export class HttpConnection implements ByteStreamHandler, Watched {
+export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched {
+  readonly limits: HttpLimits;
+  readonly responseFields: string;
   readonly #socket: Socket;
   readonly #site: HttpSite;
   readonly #writer: VisitorWriter;
-  readonly #requestHeads: HeadBuffer;
-  #responseHeads: HeadBuffer;
+  readonly #response: ResponseForwarder;
+  readonly #heads: HeadBuffer;
+  readonly #held = new HeldBytes();
   #phase: Phase = 'head';
-  #deadlineAtMs: number;
+  #deadlineAtMs = 0;
+
+  #request: RequestHead | undefined;
+  #requestId = '';
+  #requestBody: BodyReader | undefined;
+  #route: HttpRoute | undefined;
+  #responseBegun = false;
+  #closeAfter = false;
+  #lingeredBytes = 0;
 
   #stream: ByteStream | undefined;
+  /** The route that the stream serves. */
   #streamRoute: HttpRoute | undefined;
   /** True while the stream carries its first exchange: a failure is then the origin's, not an idle connection's. */
   #streamIsNew = true;
 
-  #request: RequestHead | undefined;
-  #route: HttpRoute | undefined;
-  #requestId = '';
-  #requestBody: BodyReader | undefined;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
-  #lingeredBytes = 0;
-
-  #response: 'none' | 'head' | 'body' = 'none';
-  #responseBody: BodyReader | undefined;
-  #reframed = false;
-  #responseBegun = false;
-  #interimResponses = 0;
-  #closeAfter = false;
-
   constructor(socket: Socket, site: HttpSite) {
     this.#socket = socket;
     this.#site = site;
+    this.limits = site.limits;
+    this.responseFields = site.responseFields;
     this.#writer = new VisitorWriter(socket);
-    this.#requestHeads = new HeadBuffer(site.limits, 'REQUEST_INVALID');
-    this.#responseHeads = new HeadBuffer(site.limits, 'ORIGIN_INVALID');
-    this.#deadlineAtMs = site.deadlines.nowMs + site.limits.headMs;
+    this.#response = new ResponseForwarder(this.#writer, this);
+    this.#heads = new HeadBuffer(site.limits);
+    this.#setDeadline(site.limits.headMs);
     site.deadlines.watch(this);
     socket.on('data', this.#onSocketData);
     socket.on('drain', this.#onSocketDrain);
@@ -125,7 +79,7 @@ export class HttpConnection implements ByteStreamHandler, Watched {
 
   /** Ends the connection after its current exchange, at once when none runs. */
   drain(): void {
-    if (this.#phase === 'head' && !this.#requestHeads.partial) this.#linger();
+    if (this.#phase === 'head' && !this.#heads.partial) this.#linger();
     else this.#closeAfter = true;
   }
 
@@ -134,7 +88,7 @@ export class HttpConnection implements ByteStreamHandler, Watched {
     this.#socket.destroy();
   }
 
-  // ---- the visitor's side ----
+  // ---- from the visitor ----
 
   readonly #onSocketData = (chunk: Buffer): void => {
     try {
@@ -153,21 +107,21 @@ export class HttpConnection implements ByteStreamHandler, Watched {
   }
 
   #readHead(chunk: Buffer, start: number): void {
-    const begun = this.#requestHeads.partial;
-    const text = this.#requestHeads.push(chunk, start);
+    const begun = this.#heads.partial;
+    const text = this.#heads.push(chunk, start);
     if (text === undefined) {
-      if (!begun) this.#setDeadline(this.#site.limits.headMs);
+      if (!begun) this.#setDeadline(this.limits.headMs);
       return;
     }
-    const next = this.#requestHeads.next;
-    this.#begin(parseRequestHead(text, this.#site.limits));
+    const { next } = this.#heads;
+    this.#begin(parseRequestHead(text, this.limits));
     this.#readVisitor(chunk, next);
   }
 
   #readBody(chunk: Buffer, start: number): void {
     const body = this.#requestBody;
     if (body === undefined) return;
-    this.#setDeadline(this.#site.limits.bodyIdleMs);
+    this.#setDeadline(this.limits.bodyIdleMs);
     const next = body.read(chunk, start, this.#sendToOrigin);
     if (body.done) {
       this.#requestBody = undefined;
@@ -181,17 +135,15 @@ export class HttpConnection implements ByteStreamHandler, Watched {
   };
 
   #hold(bytes: Buffer): void {
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes >= HELD_BYTES) this.#socket.pause();
+    this.#held.add(bytes);
+    if (this.#held.full) this.#socket.pause();
   }
 
-  #takeHeld(): Buffer {
-    const bytes = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held);
-    this.#held = [];
-    this.#heldBytes = 0;
-    return bytes ?? Buffer.alloc(0);
-  }
+  readonly #useHeld = (): void => {
+    if (this.#held.empty || (this.#phase !== 'head' && this.#phase !== 'exchange')) return;
+    this.#onSocketData(this.#held.take());
+    this.#socket.resume();
+  };
 
   #dropLate(bytes: number): void {
     this.#lingeredBytes += bytes;
@@ -199,11 +151,12 @@ export class HttpConnection implements ByteStreamHandler, Watched {
   }
 
   readonly #onSocketDrain = (): void => {
-    if (this.#response === 'body') this.#setDeadline(Number.POSITIVE_INFINITY);
+    if (this.#response.state === 'body')
+      this.#setDeadline(this.#requestBody === undefined ? NEVER : this.limits.bodyIdleMs);
     this.#stream?.resume();
   };
 
-  /** Whoever half-closes while an exchange runs has left, as browsers and curl do it. */
+  /** Whoever half-closes has left, as browsers and curl do it. */
   readonly #onSocketEnd = (): void => {
     this.#socket.destroy();
   };
@@ -225,254 +178,172 @@ export class HttpConnection implements ByteStreamHandler, Watched {
   #begin(head: RequestHead): void {
     this.#request = head;
     this.#requestId = this.#site.requestId(head);
-    this.#responseBegun = false;
-    this.#interimResponses = 0;
-    this.#requestBody =
-      head.body.kind === 'none'
-        ? undefined
-        : new BodyReader(head.body, {
-            output: 'framed',
-            trailers: head.acceptsTrailers ? 'keep' : 'drop',
-            code: 'REQUEST_INVALID',
-          });
+    this.#requestBody = requestBodyReader(head);
+    // A switch takes place behind the request; with a body in between, nobody could tell where that is.
+    if (this.#requestBody !== undefined) head.upgrade = undefined;
     const route = this.#site.route(head);
     this.#route = route;
     route.countRequest();
     if (this.#stream?.alive === true && this.#streamRoute === route) {
       this.#streamIsNew = false;
-      this.#send();
+      this.#send(this.#stream, head, route);
     } else {
-      this.#open(route, head);
+      this.#open(head, route);
     }
   }
 
-  #open(route: HttpRoute, head: RequestHead): void {
-    this.#dropStream(new TunnelError('STREAM_RESET', 'The visitor went on to another tunnel'));
-    if (this.#responseHeads.partial) this.#responseHeads = new HeadBuffer(this.#site.limits, 'ORIGIN_INVALID');
+  #open(head: RequestHead, route: HttpRoute): void {
+    this.#dropStream(new TunnelError('STREAM_RESET', 'The visitor went on to another stream'));
     const opening = route.open(head, this.#requestId);
-    this.#streamRoute = route;
     if (!(opening instanceof Promise)) {
-      this.#attach(opening);
+      this.#attach(opening, head, route);
       return;
     }
     this.#phase = 'opening';
-    this.#setDeadline(Number.POSITIVE_INFINITY);
-    opening.then(this.#onOpened, this.#onOpenFailed);
+    this.#setDeadline(NEVER);
+    opening.then(
+      (stream) => this.#onOpened(stream, head, route),
+      (error: unknown) => this.#onOpenFailed(error),
+    );
   }
 
-  readonly #onOpened = (stream: ByteStream): void => {
+  #onOpened(stream: ByteStream, head: RequestHead, route: HttpRoute): void {
     if (this.#phase !== 'opening') {
       stream.reset(new TunnelError('STREAM_RESET', 'The visitor left while waiting'));
       return;
     }
-    this.#attach(stream);
-    this.#onSocketData(this.#takeHeld());
-    this.#socket.resume();
-  };
+    this.#attach(stream, head, route);
+    this.#useHeld();
+  }
 
-  readonly #onOpenFailed = (error: unknown): void => {
+  #onOpenFailed(error: unknown): void {
     if (this.#phase === 'opening') this.#fail(asTunnelError(error));
-  };
+  }
 
-  #attach(stream: ByteStream): void {
+  #attach(stream: ByteStream, head: RequestHead, route: HttpRoute): void {
     this.#stream = stream;
+    this.#streamRoute = route;
     this.#streamIsNew = true;
     stream.handler = this;
-    this.#send();
+    this.#send(stream, head, route);
     stream.resume();
   }
 
-  #send(): void {
-    const { request, route } = this.#current();
-    const forwarded = this.#site.forwarded(request, this.#requestId);
-    const head = writeRequestHead(request, forwarded, route.hostHeader);
+  #send(stream: ByteStream, head: RequestHead, route: HttpRoute): void {
+    const forwarded = this.#site.forwarded(head, this.#requestId);
     this.#phase = 'exchange';
-    this.#response = 'head';
-    this.#sendToOrigin(Buffer.from(head, 'latin1'));
+    this.#response.expect(head);
+    stream.write(Buffer.from(writeRequestHead(head, forwarded, route.hostHeader), 'latin1'));
     if (this.#requestBody === undefined) this.#awaitResponse();
-    else this.#setDeadline(this.#site.limits.bodyIdleMs);
-  }
-
-  #current(): { request: RequestHead; route: HttpRoute } {
-    if (this.#request === undefined || this.#route === undefined) {
-      throw new TunnelError('INTERNAL', 'Cannot go on with the exchange: none has begun');
-    }
-    return { request: this.#request, route: this.#route };
+    else this.#setDeadline(this.limits.bodyIdleMs);
   }
 
   /** The request is out: from now on only the tunnel's own response timeout counts. */
   #awaitResponse(): void {
-    if (this.#response === 'head') this.#setDeadline(this.#route?.responseTimeoutMs ?? Number.POSITIVE_INFINITY);
+    if (this.#response.state === 'head') this.#setDeadline(this.#route?.responseTimeoutMs ?? NEVER);
+    else this.#setDeadline(NEVER);
   }
 
-  // ---- the origin's side ----
+  // ---- from the origin ----
 
   onData(piece: Buffer): void {
     try {
-      this.#readOrigin(piece);
+      const expected = this.#response.read(piece);
       if (!this.#writer.flush()) this.#pauseOrigin();
+      if (!expected)
+        this.#dropStream(new TunnelError('ORIGIN_INVALID', 'The origin sent bytes that no request asked for'));
     } catch (error) {
       this.#fail(asTunnelError(error, 'ORIGIN_INVALID'));
     }
   }
 
-  #readOrigin(piece: Buffer): void {
-    let at = 0;
-    while (at < piece.length && this.#phase === 'exchange') {
-      if (this.#response === 'head') at = this.#readResponseHead(piece, at);
-      else if (this.#response === 'body') at = this.#readResponseBody(piece, at);
-      else break;
-    }
-    // Bytes that no request asked for: this stream cannot be trusted with another one.
-    if (at < piece.length && this.#phase === 'head') {
-      this.#dropStream(new TunnelError('ORIGIN_INVALID', 'The origin sent bytes that no request asked for'));
-    }
-  }
-
-  #readResponseHead(piece: Buffer, at: number): number {
-    const text = this.#responseHeads.push(piece, at);
-    if (text === undefined) return piece.length;
-    const next = this.#responseHeads.next;
-    const { request } = this.#current();
-    const head = parseResponseHead(text, request.method, this.#site.limits);
-    if (head.status === 101) {
-      this.#switchProtocols(head, piece.subarray(next));
-      return piece.length;
-    }
-    if (head.status < 200) this.#passInterim(head);
-    else this.#beginResponse(head, request);
-    return next;
-  }
-
-  /** 100, 103 and their kind go on as they are; HTTP/1.0 has none. */
-  #passInterim(head: ResponseHead): void {
-    this.#interimResponses += 1;
-    if (this.#interimResponses > MAX_INTERIM_RESPONSES) {
-      throw new TunnelError('ORIGIN_INVALID', 'Cannot read response: too many interim responses');
-    }
-    if (this.#request?.version === 11) this.#writeResponseHead(head, { kind: 'none' }, true);
-  }
-
-  #beginResponse(head: ResponseHead, request: RequestHead): void {
-    const framing = visitorFraming(head.body, request.version);
-    this.#reframed = head.body.kind === 'until-close' && framing.kind === 'chunked';
-    if (!this.#keepsAlive(request, framing)) this.#closeAfter = true;
-    this.#responseBegun = true;
-    this.#response = 'body';
-    this.#setDeadline(this.#requestBody === undefined ? Number.POSITIVE_INFINITY : this.#site.limits.bodyIdleMs);
-    this.#writeResponseHead(head, framing, !this.#closeAfter);
-    if (!head.keepAlive) this.#streamRoute = undefined;
-    this.#responseBody = new BodyReader(head.body, {
-      output: framing.kind === 'chunked' && !this.#reframed ? 'framed' : 'payload',
-      trailers: 'keep',
-      code: 'ORIGIN_INVALID',
-    });
-    if (this.#responseBody.done) this.#finish();
-  }
-
-  /** An answer before the end of the request: only the end of the connection tells the visitor to stop sending. */
-  #keepsAlive(request: RequestHead, framing: BodyFraming): boolean {
-    return (
-      request.keepAlive && framing.kind !== 'until-close' && !this.#site.draining && this.#requestBody === undefined
-    );
-  }
-
-  #writeResponseHead(head: ResponseHead, framing: BodyFraming, keepAlive: boolean): void {
-    const extra = head.status < 200 ? '' : this.#site.responseFields;
-    const visitorVersion = this.#request?.version ?? 11;
-    this.#writer.head(writeResponseHead(head, { framing, keepAlive, visitorVersion, extra }));
-  }
-
-  #readResponseBody(piece: Buffer, at: number): number {
-    const body = this.#responseBody;
-    if (body === undefined) return piece.length;
-    const next = body.read(piece, at, this.#reframed ? this.#sendChunkToVisitor : this.#sendToVisitor);
-    if (body.done) this.#finish();
-    return next;
-  }
-
-  readonly #sendToVisitor = (piece: Buffer): void => {
-    this.#writer.piece(piece);
-  };
-
-  readonly #sendChunkToVisitor = (piece: Buffer): void => {
-    this.#writer.piece(chunkHead(piece.length));
-    this.#writer.piece(piece);
-    this.#writer.piece(CHUNK_TAIL);
-  };
-
   #pauseOrigin(): void {
-    if (this.#phase === 'closed' || this.#phase === 'tunnel') return;
     this.#stream?.pause();
-    if (this.#response === 'body') this.#setDeadline(this.#site.limits.bodyIdleMs);
+    if (this.#response.state === 'body') this.#setDeadline(this.limits.bodyIdleMs);
   }
 
-  /** The response is complete. */
-  #finish(): void {
-    if (this.#reframed) this.#writer.piece(LAST_CHUNK);
-    this.#response = 'none';
-    this.#responseBody = undefined;
-    this.#reframed = false;
-    const requestOpen = this.#requestBody !== undefined;
-    if (requestOpen || this.#streamRoute === undefined) this.#dropFinishedStream(requestOpen);
+  onDrain(): void {
+    if (!this.#held.full) this.#socket.resume();
+  }
+
+  onEnd(): void {
+    if (this.#response.state === 'idle') {
+      this.#endStream();
+      return;
+    }
+    try {
+      if (this.#mayRepeat()) this.#repeat();
+      else this.#response.end();
+      this.#writer.flush();
+    } catch (error) {
+      this.#fail(asTunnelError(error, 'ORIGIN_INVALID'));
+    }
+  }
+
+  onClose(error: TunnelError | undefined): void {
+    this.#stream = undefined;
+    if (this.#response.state === 'idle') return;
+    if (error?.code === 'STREAM_RESET' && this.#mayRepeat()) this.#repeat();
+    else this.#fail(error ?? new TunnelError('ORIGIN_CLOSED', 'The origin closed the connection without a response'));
+  }
+
+  /**
+   * An idle connection may be closed by the origin in the same moment as the next request is sent on it. A request
+   * that is safe to repeat and of which nothing was answered is sent once more, on a new stream (RFC 9110 §9.2.2).
+   */
+  #mayRepeat(): boolean {
+    const request = this.#request;
+    if (this.#streamIsNew || request === undefined || !this.#response.untouched) return false;
+    return SAFE_METHODS.has(request.method) && request.body.kind === 'none';
+  }
+
+  #repeat(): void {
+    const request = this.#request;
+    const route = this.#route;
+    if (request === undefined || route === undefined) return;
+    this.#response.forget();
+    try {
+      this.#open(request, route);
+    } catch (error) {
+      this.#fail(asTunnelError(error));
+    }
+  }
+
+  /** ResponseOwner. An answer before the end of the request: only the connection's end tells the visitor to stop. */
+  responseBegins(framing: BodyFraming): boolean {
+    const request = this.#request;
+    this.#responseBegun = true;
+    this.#setDeadline(this.#requestBody === undefined ? NEVER : this.limits.bodyIdleMs);
+    const complete = request?.keepAlive === true && this.#requestBody === undefined && framing.kind !== 'until-close';
+    if (!complete || this.#site.draining) this.#closeAfter = true;
+    return !this.#closeAfter;
+  }
+
+  /** ResponseOwner. */
+  responseEnded(reusable: boolean): void {
+    if (this.#requestBody !== undefined) {
+      this.#dropStream(new TunnelError('STREAM_RESET', 'The origin answered before the request ended'));
+    } else if (!reusable) {
+      this.#endStream();
+    }
     this.#writer.flush();
-    if (requestOpen || this.#closeAfter) this.#linger();
+    if (this.#closeAfter || this.#requestBody !== undefined) this.#linger();
     else this.#next();
   }
 
-  /** Ends a stream whose origin said `Connection: close`, or that would have taken more of the request. */
-  #dropFinishedStream(requestOpen: boolean): void {
-    if (requestOpen) this.#dropStream(new TunnelError('STREAM_RESET', 'The origin answered before the request ended'));
-    else this.#endStream();
-  }
-
-  #endStream(): void {
+  /** ResponseOwner. From here on the bytes are nobody's HTTP. */
+  protocolsSwitched(rest: Buffer): void {
     const stream = this.#stream;
-    this.#stream = undefined;
     if (stream === undefined) return;
-    stream.handler = new EndingStream(stream);
-    stream.end();
-    stream.resume();
-  }
-
-  /** Back to reading heads, first of all what was held. */
-  #next(): void {
-    this.#phase = 'head';
-    this.#request = undefined;
-    this.#route = undefined;
-    this.#setDeadline(this.#site.limits.keepAliveMs);
-    if (this.#heldBytes === 0) return;
-    // Not right here: a hundred pipelined requests with ready answers must not nest a hundred calls.
-    setImmediate(this.#onNextHeld);
-  }
-
-  readonly #onNextHeld = (): void => {
-    if (this.#phase !== 'head' || this.#heldBytes === 0) return;
-    this.#onSocketData(this.#takeHeld());
-    this.#socket.resume();
-  };
-
-  #switchProtocols(head: ResponseHead, rest: Buffer): void {
-    const stream = this.#stream;
-    const { request } = this.#current();
-    if (request.upgrade === undefined || stream === undefined || this.#requestBody !== undefined) {
-      throw new TunnelError('ORIGIN_INVALID', 'Cannot switch protocols: the visitor did not ask for it');
-    }
-    this.#writeResponseHead(head, { kind: 'none' }, true);
     if (rest.length > 0) this.#writer.piece(rest);
     this.#writer.flush();
     this.#phase = 'tunnel';
-    this.#response = 'none';
     this.#stream = undefined;
     this.#leaveSocket();
-    if (this.#heldBytes > 0) stream.write(this.#takeHeld());
-    this.#joinUpgraded(stream);
-  }
-
-  #joinUpgraded(stream: ByteStream): void {
+    if (!this.#held.empty) stream.write(this.#held.take());
     new Splice(this.#socket, stream, {
       deadlines: this.#site.deadlines,
-      idleMs: this.#site.limits.upgradedIdleMs,
+      idleMs: this.limits.upgradedIdleMs,
       onClose: () => this.#site.closed(this),
     });
   }
@@ -486,61 +357,25 @@ export class HttpConnection implements ByteStreamHandler, Watched {
     this.#socket.off('close', this.#onSocketClose);
   }
 
-  onDrain(): void {
-    if (this.#heldBytes < HELD_BYTES) this.#socket.resume();
+  /** Back to reading heads, first of all what was held. */
+  #next(): void {
+    this.#phase = 'head';
+    this.#request = undefined;
+    this.#route = undefined;
+    this.#responseBegun = false;
+    this.#setDeadline(this.limits.keepAliveMs);
+    // Not right here: a hundred pipelined requests with ready answers must not nest a hundred calls.
+    if (!this.#held.empty) setImmediate(this.#useHeld);
   }
 
-  onEnd(): void {
-    try {
-      this.#endResponse();
-    } catch (error) {
-      this.#fail(asTunnelError(error, 'ORIGIN_INVALID'));
-    }
-  }
-
-  /** The origin ended: that completes a response which is framed by it, and breaks every other one. */
-  #endResponse(): void {
-    if (this.#response === 'none') this.#endStream();
-    else if (this.#response === 'head') this.#originClosed();
-    else {
-      this.#responseBody?.end();
-      this.#streamRoute = undefined;
-      this.#finish();
-    }
-  }
-
-  #originClosed(): void {
-    if (this.#mayRepeat()) this.#repeat();
-    else throw new TunnelError('ORIGIN_CLOSED', 'The origin closed the connection without a response');
-  }
-
-  onClose(error: TunnelError | undefined): void {
+  /** All was said on it: lets the origin finish. */
+  #endStream(): void {
+    const stream = this.#stream;
     this.#stream = undefined;
-    if (this.#response === 'none') return;
-    if (error?.code === 'STREAM_RESET' && this.#mayRepeat()) this.#repeat();
-    else this.#fail(error ?? new TunnelError('ORIGIN_CLOSED', 'The origin closed the connection without a response'));
-  }
-
-  /**
-   * An idle connection may be closed by the origin in the same moment as the next request is sent on it. A request
-   * that is safe to repeat and of which nothing was answered is sent once more, on a new stream (RFC 9110 §9.2.2).
-   */
-  #mayRepeat(): boolean {
-    const request = this.#request;
-    if (this.#streamIsNew || request === undefined || this.#response !== 'head' || this.#responseHeads.partial)
-      return false;
-    const safe = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS';
-    return safe && request.body.kind === 'none' && this.#interimResponses === 0;
-  }
-
-  #repeat(): void {
-    const { request, route } = this.#current();
-    this.#response = 'none';
-    try {
-      this.#open(route, request);
-    } catch (error) {
-      this.#fail(asTunnelError(error));
-    }
+    if (stream === undefined) return;
+    stream.handler = new EndingStream(stream);
+    stream.end();
+    stream.resume();
   }
 
   #dropStream(error: TunnelError): void {
@@ -557,9 +392,9 @@ export class HttpConnection implements ByteStreamHandler, Watched {
     if (nowMs < this.#deadlineAtMs) return;
     // A body that we ourselves hold back because the origin is slow is not the visitor's fault.
     if (this.#requestBody !== undefined && this.#socket.isPaused()) return;
-    if (this.#phase === 'exchange' && this.#response === 'head' && this.#requestBody === undefined) {
+    if (this.#phase === 'exchange' && this.#response.state === 'head' && this.#requestBody === undefined) {
       this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin did not begin its response in time'));
-    } else if (this.#phase === 'head' && !this.#requestHeads.partial) {
+    } else if (this.#phase === 'head' && !this.#heads.partial) {
       this.#linger();
     } else if (this.#phase !== 'lingering' && !this.#responseBegun) {
       this.#fail(new TunnelError('REQUEST_INVALID', 'The request did not arrive in time', { status: 408 }));
@@ -577,21 +412,18 @@ export class HttpConnection implements ByteStreamHandler, Watched {
     if (this.#phase === 'closed' || this.#phase === 'tunnel' || this.#phase === 'lingering') return;
     this.#site.refused(error.code);
     this.#dropStream(error);
+    this.#response.forget();
     if (this.#responseBegun) this.#socket.destroy();
     else this.#answer(error);
   }
 
   #answer(error: TunnelError): void {
     const request = this.#request;
-    const complete = request !== undefined && this.#requestBody === undefined && error.code !== 'REQUEST_INVALID';
-    const keepAlive = complete && request.keepAlive && !this.#closeAfter && !this.#site.draining;
     if (request === undefined) this.#requestId = this.#site.requestId(undefined);
-    this.#response = 'none';
-    const { head, body } = errorResponse(error, request, {
-      requestId: this.#requestId,
-      keepAlive,
-      extra: this.#site.responseFields,
-    });
+    const complete = request?.keepAlive === true && this.#requestBody === undefined && error.code !== 'REQUEST_INVALID';
+    const keepAlive = complete && !this.#closeAfter && !this.#site.draining;
+    const options = { requestId: this.#requestId, keepAlive, extra: this.responseFields };
+    const { head, body } = errorResponse(error, request, options);
     this.#writer.head(head);
     this.#writer.piece(body);
     this.#writer.flush();
@@ -602,8 +434,7 @@ export class HttpConnection implements ByteStreamHandler, Watched {
   /** Ends our side and reads on for a while: closing with unread bytes would reset what we just sent. */
   #linger(): void {
     this.#phase = 'lingering';
-    this.#held = [];
-    this.#heldBytes = 0;
+    this.#held.take();
     this.#dropStream(new TunnelError('STREAM_RESET', 'The connection ended'));
     this.#setDeadline(LINGER_MS);
     this.#socket.end();
@@ -628,9 +459,9 @@ class EndingStream implements ByteStreamHandler {
   onClose(): void {}
 }
 
-/** A body that ends with the connection becomes chunked where the visitor knows chunks: an abort can be told then. */
-function visitorFraming(body: BodyFraming, visitorVersion: 10 | 11): BodyFraming {
-  if (body.kind === 'until-close' && visitorVersion === 11) return { kind: 'chunked' };
-  if (body.kind === 'chunked' && visitorVersion === 10) return { kind: 'until-close' };
-  return body;
+function requestBodyReader(head: RequestHead): BodyReader | undefined {
+  if (head.body.kind === 'none') return undefined;
+  const trailers = head.acceptsTrailers ? 'keep' : 'drop';
+  const body = new BodyReader(head.body, { output: 'framed', trailers, code: 'REQUEST_INVALID' });
+  return body.done ? undefined : body;
 }

@@ -1,0 +1,52 @@
+/**
+ * HttpSite: what an HTTP connection needs of whoever accepted it: limits, where requests go, what origins are told.
+ * The relay has one for its visitors; a client that terminates TLS itself can have another.
+ */
+import type { ByteStream } from '../byte-stream.js';
+import type { Deadlines } from '../deadlines.js';
+import type { ErrorCode } from '../errors.js';
+import type { HeadLimits } from './head-buffer.js';
+import type { HttpConnection } from './http-connection.js';
+import type { ForwardedFields, RequestHead } from './request-head.js';
+
+export interface HttpLimits extends HeadLimits {
+  /** From a head's first byte to its last. */
+  readonly headMs: number;
+  /** Between two exchanges. */
+  readonly keepAliveMs: number;
+  /** A body without progress while its sender or reader is the visitor. */
+  readonly bodyIdleMs: number;
+  /** An upgraded connection without a byte. */
+  readonly upgradedIdleMs: number;
+}
+
+/** Where a request goes. */
+export interface HttpRoute {
+  /** Host for the origin instead of the public one. */
+  readonly hostHeader: string | undefined;
+  /** How long the origin may take to begin its response; undefined: as long as it likes. */
+  readonly responseTimeoutMs: number | undefined;
+  /** A stream to the origin; its handler learns of a failed dial by `onClose`. Throws or rejects with TunnelError. */
+  open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream>;
+  /** An exchange begins. */
+  countRequest(): void;
+}
+
+export interface HttpSite {
+  readonly limits: HttpLimits;
+  readonly deadlines: Deadlines;
+  /** Ready field lines for each response, such as Strict-Transport-Security; '' for none. */
+  readonly responseFields: string;
+  /** True once connections should end after their current exchange. */
+  readonly draining: boolean;
+  /** Where this request goes. Throws ROUTE_NOT_FOUND or HOST_MISDIRECTED. */
+  route(head: RequestHead): HttpRoute;
+  /** What the origin is told about the visitor. */
+  forwarded(head: RequestHead, requestId: string): ForwardedFields;
+  /** The id of a request; `undefined` for one whose head could not be read. */
+  requestId(head: RequestHead | undefined): string;
+  /** A request ended in an error of the table. */
+  refused(code: ErrorCode): void;
+  /** The connection is over; called once. */
+  closed(connection: HttpConnection): void;
+}
