@@ -157,6 +157,12 @@ export class Relay {
     });
   }
 
+  /** Reads certificate files again. (Tokens are watched anyway; options of relay.yaml need a restart.) */
+  reload(): void {
+    this.#certificates.reload();
+    this.#log.info({ event: 'reloaded' }, 'certificates and tokens are up to date; relay.yaml needs a restart');
+  }
+
   /**
    * Stops accepting, tells clients to come back later, lets streams finish for `drainMs`, then closes. A second call, or
    * `close`, ends it at once.

@@ -17,7 +17,7 @@ export interface ServeOptions {
 export function addServeCommand(program: Command): void {
   program
     .command('serve')
-    .description('run the relay in the foreground; SIGTERM drains, a second one ends at once')
+    .description('run the relay in the foreground; SIGTERM drains, a second one ends at once, SIGHUP reloads certificates')
     .option('--config <file>', 'relay.yaml')
     .action((options: ServeOptions) => runServe(options));
 }
@@ -30,7 +30,10 @@ export async function runServe(options: ServeOptions): Promise<void> {
   const addresses = Object.fromEntries(relay.listeners.map(({ name, address }) => [name, address]));
   log.info({ event: 'listening', domain: config.domain, ...addresses }, 'relay listening');
   notifyService('READY=1');
+  const onReload = () => relay.reload();
+  process.on('SIGHUP', onReload);
   await stopped(relay);
+  process.off('SIGHUP', onReload);
 }
 
 function stopped(relay: Relay): Promise<void> {

@@ -18,6 +18,8 @@ export interface CertificateSource {
   prepare(hostname: string): Promise<void>;
   /** The certificate for this SNI, whatever its case; undefined means: show none, send `unrecognized_name`. */
   contextFor(hostname: string): SecureContext | undefined;
+  /** Looks at its files now, without waiting for its own timer. What cannot be used is logged, and the old stays. */
+  reload(): void;
   /** Every certificate that is ready, by hostname, for people who look. */
   list(): CertificateExpiry[];
   /** Ends timers. Safe any number of times. */

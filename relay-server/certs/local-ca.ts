@@ -125,6 +125,11 @@ export class LocalCa implements CertificateSource {
     }
   }
 
+  /** Its certificates come from itself: renews those that are due. */
+  reload(): void {
+    void this.renew();
+  }
+
   list(): CertificateExpiry[] {
     return [...this.#certificates].map(([name, { expiresAtMs }]) => ({ name, notAfterMs: expiresAtMs }));
   }
