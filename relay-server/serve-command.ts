@@ -17,7 +17,9 @@ export interface ServeOptions {
 export function addServeCommand(program: Command): void {
   program
     .command('serve')
-    .description('run the relay in the foreground; SIGTERM drains, a second one ends at once, SIGHUP reloads certificates')
+    .description(
+      'run the relay in the foreground; SIGTERM drains, a second one ends at once, SIGHUP reloads certificates',
+    )
     .option('--config <file>', 'relay.yaml')
     .action((options: ServeOptions) => runServe(options));
 }

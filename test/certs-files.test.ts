@@ -170,12 +170,9 @@ test('an expired certificate is served, and the log says so', async (t) => {
   assert.ok(source.contextFor('app.example.com'));
 });
 
-test('a relay in mode files never loads the library that signs', async () => {
-  const loaded = await import('../relay-server/certs/certificate-files.js');
-  assert.ok(loaded.CertificateFiles);
-  const sources = ['certificate-files', 'certificate-pair', 'certificates', 'local-ca', 'local-authority'];
-  for (const name of sources) {
+test('a relay never loads the library that signs before something must be signed', () => {
+  for (const name of ['certificate-files', 'certificate-pair', 'certificates', 'local-ca', 'local-authority']) {
     const text = fs.readFileSync(new URL(`../relay-server/certs/${name}.js`, import.meta.url), 'utf8');
-    assert.doesNotMatch(text, /^import .*(local-issuer|@peculiar)/m, name);
+    assert.doesNotMatch(text, /from '.*(local-issuer|@peculiar)/, name);
   }
 });

@@ -68,7 +68,7 @@ test('no empty line is skipped before a status line', () => {
 });
 
 test('a line that ends in a bare LF is refused before the head is complete', () => {
-  for (const text of ['GET / HTTP/1.1\n', '\n', 'GET / HTTP/1.1\r\nA: b\n\n', 'GET / HTTP/1.1\r\n\n']) {
+  for (const text of ['GET / HTTP/1.1\n', '\n', 'G\n', 'GET / HTTP/1.1\r\nA: b\n\n', 'GET / HTTP/1.1\r\n\n']) {
     for (const chunks of [[bytesOf(text)], singleBytes(bytesOf(text))]) {
       assert.throws(() => pushAll(new HeadBuffer(limits), chunks), { code: 'REQUEST_INVALID', status: 400 }, text);
     }

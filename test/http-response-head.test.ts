@@ -175,6 +175,15 @@ test('the visitor gets the framing and the persistence that the edge decided', (
   );
 });
 
+test('a body until close always says that the connection ends, an informational response never', () => {
+  assert.equal(write(parse(ok())), 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n');
+  const head = parse('HTTP/1.1 103 Early Hints\r\nLink: </a>');
+  assert.equal(
+    writeResponseHead(head, { framing: NONE, keepAlive: false, visitorVersion: 11, extra: '' }),
+    'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n',
+  );
+});
+
 test('what is written for the visitor means the same to Node', async () => {
   const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,20}$/).map((text) => `X-${text}`);
   const value = fc.stringMatching(/^[\x21-\x7e\xa1-\xff]([\x20-\x7e\xa1-\xff]{0,30}[\x21-\x7e\xa1-\xff])?$/);

@@ -154,6 +154,7 @@ class ClientHandshake implements LinkHandler {
 
   #finish(welcome: Welcome): void {
     this.#state = 'over';
+    this.#link.handler = undefined; // What follows the welcome waits for the session.
     this.#resolve(welcome);
   }
 

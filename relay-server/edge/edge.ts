@@ -63,7 +63,8 @@ export class Edge implements SiteHost {
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
-        ALPNProtocols: ['http/1.1'],
+        // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
+        ALPNProtocols: ['http/1.1', 'http/1.0'],
         handshakeTimeout: options.limits.tlsHandshakeMs,
         SNICallback: (serverName, done) => done(null, options.certificates.contextFor(serverName)),
       },

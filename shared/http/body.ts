@@ -226,9 +226,9 @@ export class BodyReader {
     const trailers = this.#trailers;
     const text = trailers?.push(chunk, at);
     if (trailers === undefined || text === undefined) return chunk.length;
+    const kept = writeTrailers(text, this.#options.code);
     this.#trailers = undefined;
     this.#state = 'done';
-    const kept = writeTrailers(text, this.#options.code);
     if (this.#options.output === 'framed') {
       sink(this.#options.trailers === 'keep' ? Buffer.from(`${kept}\r\n`, 'latin1') : CHUNK_TAIL);
     }

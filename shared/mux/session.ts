@@ -235,7 +235,6 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   #onStreamFrame(type: number, flags: number, streamId: number, length: number): void {
     if (type === TYPE_DATA && length > MAX_FRAME_BYTES) throw violation(`frame of ${length} bytes`);
     const stream = (flags & FLAG_SYN) !== 0 ? this.#accept(streamId) : this.#find(streamId);
-    this.#payloadStream = undefined;
     if (stream === undefined) return;
     if ((flags & FLAG_ACK) !== 0) stream.receiveAck();
     if ((flags & FLAG_RST) !== 0) {

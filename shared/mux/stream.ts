@@ -272,7 +272,7 @@ export class MuxStream {
   }
 
   #deliver(): void {
-    if (this.#delivering || !this.alive) return;
+    if (this.#delivering) return;
     this.#delivering = true;
     while (this.#flowing) {
       const piece = this.#inbound.shift();
