@@ -161,7 +161,7 @@ export class Link implements MuxTransport {
   };
 
   readonly #onHandler = (): void => {
-    while (this.#handler !== undefined) {
+    while (this.#handler !== undefined && this.open) {
       const next = this.#held.shift();
       if (next === undefined) break;
       this.#give(this.#handler, next.data, next.isBinary);
@@ -171,12 +171,12 @@ export class Link implements MuxTransport {
   };
 
   readonly #onMessage = (data: Buffer, isBinary: boolean): void => {
+    if (!this.open) return; // We have said good-bye; what the peer still says has no meaning.
     if (this.#handler === undefined || this.#held.length > 0) this.#held.push({ data, isBinary });
     else this.#give(this.#handler, data, isBinary);
   };
 
   #give(handler: LinkHandler, data: Buffer, isBinary: boolean): void {
-    if (!this.open) return; // We have said good-bye; what the peer still says has no meaning.
     if (isBinary) handler.onBytes(data);
     else if (data.length > MAX_MESSAGE_BYTES) this.close('PROTOCOL_VIOLATION', 'Cannot read message: too long');
     else handler.onMessage(data.toString());

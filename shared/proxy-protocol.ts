@@ -81,7 +81,6 @@ const UNKNOWN: ProxyAddresses = { sourceAddress: '', sourcePort: 0, destinationA
  * Throws PROTOCOL_VIOLATION as soon as the bytes cannot become a header of at most `maxBytes`.
  */
 export function readProxyHeader(bytes: Buffer, maxBytes: number = PROXY_HEADER_LIMIT_BYTES): ProxyRead {
-  if (bytes.length === 0) return MORE;
   return bytes[0] === V2_SIGNATURE[0] ? readV2(bytes, maxBytes) : readV1(bytes, Math.min(maxBytes, V1_LIMIT_BYTES));
 }
 

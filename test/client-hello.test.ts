@@ -262,22 +262,24 @@ test('a hello may have 16 KiB with its record heads and no more', () => {
   refused(records(tooLong).subarray(0, 5), /longer than 16384 bytes/);
   refused(records(tooLong, 4_000), /longer than 16384 bytes/);
   refused(records(tooLong, 4_000).subarray(0, CLIENT_HELLO_LIMIT_BYTES), /longer than 16384 bytes/);
+  const cut = records(tooLong, CLIENT_HELLO_LIMIT_BYTES - 8).subarray(0, CLIENT_HELLO_LIMIT_BYTES);
+  refused(cut, /longer than 16384 bytes/);
   refused(Buffer.of(22, 3, 1, 0, 4, 1, 0, 64, 0), /longer than 16384 bytes/);
 });
 
 test('alerts are what a TLS client understands', async (t) => {
   const alerts = {
-    ERR_SSL_TLSV1_UNRECOGNIZED_NAME: ALERT_UNRECOGNIZED_NAME,
-    ERR_SSL_TLSV1_ALERT_DECODE_ERROR: ALERT_DECODE_ERROR,
-    ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR: ALERT_INTERNAL_ERROR,
+    UNRECOGNIZED_NAME: ALERT_UNRECOGNIZED_NAME,
+    DECODE_ERROR: ALERT_DECODE_ERROR,
+    INTERNAL_ERROR: ALERT_INTERNAL_ERROR,
   };
-  for (const [code, alert] of Object.entries(alerts)) {
+  for (const [reason, alert] of Object.entries(alerts)) {
     const server = createServer((socket) => socket.once('data', () => socket.end(alert)));
     t.after(() => server.close());
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const client = tls.connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
     const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
-    assert.equal(error.code, code);
+    assert.match(error.code ?? '', new RegExp(`${reason}$`));
   }
 });
 

@@ -99,16 +99,52 @@ for (const moment of ['onData', 'onEnd', 'onDrain', 'onEndSent', 'onClose'] as c
   });
 }
 
-test('a transport that dies while it is given a batch ends the session once', async () => {
+test('a transport that dies while it is given the last go-away ends the session once', () => {
   const end = victim();
   const error = new TunnelError('LINK_LOST', 'write failed');
   end.transport.onSend = () => end.session.transportClosed(error);
+  end.session.close();
+  assert.deepEqual(end.closes, [error]);
+});
+
+test('a session that a handler closes in the middle of a chunk reads no further', () => {
+  let goAways = 0;
+  const end = victim({
+    onGoAway: () => {
+      goAways += 1;
+    },
+  });
+  end.session.receive(frame(WINDOW_UPDATE, SYN, 1));
+  const [stream] = end.accepted;
+  assert.ok(stream);
+  collect(stream).onData = () => end.session.close();
+  const payload = Buffer.from('last');
+  end.session.receive(
+    Buffer.concat([frame(DATA, 0, 1, { payload }), frame(DATA, SYN, 3, { payload }), frame(GO_AWAY, 0, 0)]),
+  );
+  assert.deepEqual([end.accepted.length, goAways], [1, 0]);
+});
+
+test('a transport that dies while it is given a batch ends the session once', async () => {
+  const end = victim({ batchBytes: 24 });
+  const error = new TunnelError('LINK_LOST', 'write failed');
+  end.transport.onSend = () => end.session.transportClosed(error);
   const handler = collect(end.session.openStream());
+  for (let count = 0; count < 5; count += 1) end.session.ping();
   await turn();
   await turn();
   assert.deepEqual(end.closes, [error]);
   assert.deepEqual(handler.closed, { error });
   assert.equal(end.transport.batches.length, 1);
+});
+
+test('a session that closes with frames still due leaves no immediate behind', () => {
+  const before = process.getActiveResourcesInfo();
+  const end = victim();
+  end.session.openStream().write(Buffer.from('due'));
+  assert.notDeepEqual(process.getActiveResourcesInfo(), before);
+  end.session.close();
+  assert.deepEqual(process.getActiveResourcesInfo(), before);
 });
 
 test('a closed session ignores all that still comes', async () => {

@@ -142,6 +142,18 @@ test('a writer of 64 MiB is stopped by a reader that pauses, and goes on when it
   assert.equal(bytes, 64 << 20);
 });
 
+test('a writer of single bytes is stopped after about a thousand of them, and called back', async () => {
+  const pair = muxPair();
+  const stream = pair.left.openStream();
+  const writer = collect(stream);
+  let written = 0;
+  while (stream.write(Buffer.from('x')) && written < 10_000) written += 1;
+  assert.equal(written, 1024);
+  await quiet(pair);
+  assert.equal(writer.drains, 1);
+  assert.equal(dataBytes(pair.leftToRight.frames), 1025);
+});
+
 test('windows of many megabytes do not deadlock', async () => {
   const limits = { maxWindowBytes: 64 << 20, windowBudgetBytes: 256 << 20 };
   const pair = muxPair({ left: limits, right: limits });

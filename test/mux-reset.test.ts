@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import type { MuxStream } from '../shared/mux/stream.js';
 import { victim } from './support/mux-attacker.js';
-import { DATA, FIN, frame, RST, SYN, WINDOW_UPDATE } from './support/mux-frames.js';
-import { Collector, collect, type MuxPair, muxPair, quiet } from './support/mux-pair.js';
+import { ACK, DATA, FIN, frame, RST, SYN, WINDOW_UPDATE } from './support/mux-frames.js';
+import { Collector, collect, type MuxPair, muxPair, quiet, turn } from './support/mux-pair.js';
 
 interface Joined {
   readonly pair: MuxPair;
@@ -163,6 +163,23 @@ test('the rest of a frame is dropped when the handler resets at its first piece'
   assert.deepEqual([handler.bytes, handler.ended, handler.closes], [88, false, 1]);
   assert.equal(session.streamCount, 0);
   assert.equal(code(), 'open');
+});
+
+test('a handler that resets at the piece that fills half a window is sent no credit and borrows no window', async () => {
+  const end = victim({ drained: true });
+  end.session.receive(frame(WINDOW_UPDATE, SYN, 1));
+  const [stream] = end.accepted;
+  assert.ok(stream);
+  const handler = collect(stream);
+  await turn();
+  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(65_536) }));
+  handler.onData = () => stream.reset();
+  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(65_536) }));
+  await turn();
+  assert.deepEqual(
+    end.transport.frames.map((each) => each.flags),
+    [ACK, RST],
+  );
 });
 
 test('a handler that resets while waiting bytes are given hears neither the rest nor the end', () => {

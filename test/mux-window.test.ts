@@ -177,7 +177,7 @@ function keptBytes(waiting: Waiting): { bytes: number; pieces: number } {
   return { bytes: [...blocks].reduce((sum, block) => sum + block.byteLength, 0), pieces };
 }
 
-for (const pieceBytes of [1, 100, 5_000, 16_000, 40_000]) {
+for (const pieceBytes of [1, 100, 5_000, 16_000, 20_000, 40_000]) {
   test(`a window that waits in pieces of ${pieceBytes} bytes, each out of a chunk of 64 KiB, costs two windows at most`, () => {
     const waiting = new Waiting();
     for (let left = WINDOW; left > 0; left -= pieceBytes) {

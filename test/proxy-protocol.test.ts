@@ -200,6 +200,17 @@ test('any header that is written is read back', () => {
   );
 });
 
+test('the text form of an address is that of RFC 5952, without zone and mapping', () => {
+  assert.equal(plainAddress('2001:DB8:0:0:1:0:0:1'), '2001:db8::1:0:0:1');
+  assert.equal(plainAddress('2001:db8:0:1:1:1:1:1'), '2001:db8:0:1:1:1:1:1');
+  assert.equal(plainAddress('0:0:0:0:0:0:0:0'), '::');
+  assert.equal(plainAddress('0:0:0:0:0:FFFF:192.0.2.1'), '192.0.2.1');
+  assert.equal(plainAddress('fe80::1%eth0'), 'fe80::1');
+  for (const text of ['', 'localhost', '192.0.2.1:80', '[::1]', '192.0.2.01', '::ffff:192.0.2.256', ' ::1']) {
+    assert.equal(plainAddress(text), undefined, text);
+  }
+});
+
 test('the text form of an address names the same address to Node, and only one text form exists', () => {
   fc.assert(
     fc.property(fc.ipV6(), (text) => {

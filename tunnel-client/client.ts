@@ -87,7 +87,8 @@ export class Client {
         onFailedAttempt: ({ error }) => this.#wait(asTunnelError(error)),
       });
     } catch (error) {
-      if (this.#stop.signal.aborted) return;
+      // A relay that is lost while we drain has nothing left to finish.
+      if (this.#state === 'stopping' || this.#stop.signal.aborted) return;
       this.#setState('failed');
       throw asTunnelError(error);
     } finally {

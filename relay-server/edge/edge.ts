@@ -125,7 +125,7 @@ export class Edge implements SiteHost {
         `Cannot serve ${hello.serverName ?? 'a visitor without SNI'}: unknown name`,
       );
     }
-    if (visitor.viaProxy) this.#rememberProxied(socket, visitor);
+    if (this.isTrusted(socket.remoteAddress ?? '')) this.#rememberProxied(socket, visitor);
     this.#tls.emit('connection', socket);
   }
 

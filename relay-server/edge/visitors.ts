@@ -19,7 +19,7 @@ export interface Visitor {
   readonly port: number;
   readonly publicAddress: string;
   readonly publicPort: number;
-  /** True when the peer is a trusted proxy, whose forwarded fields count. */
+  /** True when whoever speaks HTTP to us is a trusted proxy, whose forwarded fields count. */
   readonly viaProxy: boolean;
 }
 
@@ -100,7 +100,8 @@ export class Visitors {
       port: header.sourcePort,
       publicAddress: header.destinationAddress,
       publicPort: header.destinationPort,
-      viaProxy: true,
+      // A proxy that speaks in a PROXY header passes the visitor's own bytes: their fields are the visitor's words.
+      viaProxy: this.isTrusted(header.sourceAddress),
     };
   }
 }

@@ -67,7 +67,7 @@ export async function startGoPeer(t: TestContext, options: GoPeerOptions): Promi
     skipFor(t, program.message);
     return undefined;
   }
-  const { child, socket } = await start(t, program, options);
+  const { nextLine, socket } = await start(t, program, options);
   const session = joinSocket(socket, { role: options.role, ...options.session });
   return {
     session,
@@ -75,7 +75,7 @@ export async function startGoPeer(t: TestContext, options: GoPeerOptions): Promi
     finish: async () => {
       session.close();
       socket.end();
-      return JSON.parse(await lineOf(child.stdout)) as GoResult;
+      return JSON.parse(await nextLine()) as GoResult;
     },
   };
 }
@@ -102,32 +102,28 @@ async function start(t: TestContext, program: string, options: GoPeerOptions) {
 }
 
 async function startListening(t: TestContext, program: string, args: readonly string[]) {
-  const child = run(t, program, ['-listen', ...args]);
-  const [host = '', port] = (await lineOf(child.stdout)).split(':');
+  const nextLine = run(t, program, ['-listen', ...args]);
+  const [host = '', port] = (await nextLine()).split(':');
   const socket = connect({ host, port: Number(port), noDelay: true });
   await once(socket, 'connect');
-  return { child, socket };
+  return { nextLine, socket };
 }
 
 async function startDialing(t: TestContext, program: string, args: readonly string[]) {
   const server = createServer({ noDelay: true });
   t.after(() => server.close());
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  const child = run(t, program, ['-dial', `127.0.0.1:${(server.address() as AddressInfo).port}`, ...args]);
+  const nextLine = run(t, program, ['-dial', `127.0.0.1:${(server.address() as AddressInfo).port}`, ...args]);
   const [socket] = (await once(server, 'connection')) as [Socket];
-  return { child, socket };
+  return { nextLine, socket };
 }
 
-function run(t: TestContext, program: string, args: readonly string[]) {
+/** Starts the program; returns what waits for its next line. Reads at once: Node drops what nobody reads at the exit. */
+function run(t: TestContext, program: string, args: readonly string[]): () => Promise<string> {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => void child.kill('SIGKILL'));
-  return child;
-}
-
-async function lineOf(stream: NodeJS.ReadableStream): Promise<string> {
-  const lines = createInterface({ input: stream });
-  for await (const line of lines) return line;
-  throw assert.fail('the Go program ended without its line');
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return async () => (await lines.next()).value ?? assert.fail('the Go program ended without its line');
 }
 
 /** Path of the program; an error when its one module cannot be had (no network). Wrong Go code throws. */
