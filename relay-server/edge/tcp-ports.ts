@@ -76,7 +76,7 @@ export class TcpPorts {
 
   async #serve(socket: Socket, tunnel: Tunnel): Promise<void> {
     const visitor = await this.#options.visitors.admit(socket);
-    const stream = await tunnel.openStream({
+    const visit = {
       visitorAddress: visitor.address,
       visitorPort: visitor.port,
       publicAddress: visitor.publicAddress,
@@ -85,7 +85,8 @@ export class TcpPorts {
       alpn: '',
       tlsVersion: '',
       id: newRequestId(),
-    });
+    };
+    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
     const { deadlines, idleMs } = this.#options;
     new Splice(socket, stream, { deadlines, idleMs, onClose: (error) => this.#onClosed(error) });
   }

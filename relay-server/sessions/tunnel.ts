@@ -26,6 +26,9 @@ export interface TunnelOptions {
 /** The Opening without what the tunnel itself knows. */
 export type Visit = Omit<Opening, 'tunnel'>;
 
+/** What a visitor who must wait gets: a way to give up. */
+export type OnWait = (giveUp: () => void) => void;
+
 interface WaitingVisitor {
   readonly resolve: () => void;
   readonly reject: (error: TunnelError) => void;
@@ -37,6 +40,7 @@ export class Tunnel {
   readonly traffic: Traffic = { openStreams: 0, totalStreams: 0, requests: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: TunnelOptions;
   readonly #waiting = new Set<WaitingVisitor>();
+  readonly #streams = new Set<OriginStream>();
   #state: 'online' | 'held' | 'offline' = 'offline';
   #owner: SessionOwner | undefined;
   #session: Session | undefined;
@@ -113,22 +117,34 @@ export class Tunnel {
     this.#session = undefined;
     this.#owner = undefined;
     for (const visitor of this.#takeWaiting()) visitor.reject(this.#offline());
+    for (const stream of this.#streams) stream.retire();
     this.#options.onOffline(this);
   }
 
   /**
-   * A stream to the origin, now or when a held tunnel's owner is back.
+   * A stream to the origin, now or when a held tunnel's owner is back; `onWait` is called when it has to wait.
    * Throws or rejects with TUNNEL_OFFLINE, LIMIT_EXCEEDED or LINK_LOST.
    */
-  openStream(visit: Visit): ByteStream | Promise<ByteStream> {
+  openStream(visit: Visit, onWait: OnWait): ByteStream | Promise<ByteStream> {
     if (this.#state === 'offline') throw this.#offline();
-    if (this.#state === 'held') return this.#wait().then(() => this.openStream(visit));
+    if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
     const stream = this.#session?.openStream();
     if (stream === undefined) throw this.#offline();
-    return new OriginStream(stream, writeOpening({ ...visit, tunnel: this.name }), this.traffic);
+    const origin = new OriginStream(
+      stream,
+      writeOpening({ ...visit, tunnel: this.name }),
+      this.traffic,
+      this.#onStreamOver,
+    );
+    this.#streams.add(origin);
+    return origin;
   }
 
-  #wait(): Promise<void> {
+  readonly #onStreamOver = (stream: OriginStream): void => {
+    this.#streams.delete(stream);
+  };
+
+  #wait(onWait: OnWait): Promise<void> {
     if (this.#waiting.size >= this.#options.heldVisitors) {
       throw new TunnelError(
         'LIMIT_EXCEEDED',
@@ -139,7 +155,11 @@ export class Tunnel {
       );
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.add({ resolve, reject });
+      const visitor = { resolve, reject };
+      this.#waiting.add(visitor);
+      onWait(() => {
+        if (this.#waiting.delete(visitor)) reject(new TunnelError('STREAM_RESET', 'The visitor left while waiting'));
+      });
     });
   }
 
