@@ -78,7 +78,7 @@ export class Relay {
       relay: config.domain,
       limits: config.limits,
       log,
-      token: (id) => this.#tokens.get(id),
+      token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claim(session, claim),
       refused,
     });
@@ -265,6 +265,7 @@ export class Relay {
 
   #onTokensChanged(): void {
     this.#sessions.enforceTokens();
+    for (const tunnel of this.#routes.tunnels) tunnel.releaseUnless((id) => this.#tokens.get(id) !== undefined);
     void this.#knowHosts('offline');
   }
 

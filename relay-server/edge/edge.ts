@@ -12,6 +12,7 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 import type { Address } from '../../shared/address.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
+import { hostnameOf } from '../../shared/hostname.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
 import type { HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
@@ -73,7 +74,7 @@ export class Edge implements SiteHost {
         // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
         ALPNProtocols: ['http/1.1', 'http/1.0'],
         handshakeTimeout: options.limits.tlsHandshakeMs,
-        SNICallback: (serverName, done) => done(null, options.certificates.contextFor(serverName)),
+        SNICallback: (name, done) => done(null, options.certificates.contextFor(hostnameOf(name) ?? '')),
       },
       this.#onSecure,
     );
@@ -150,7 +151,9 @@ export class Edge implements SiteHost {
     else socket.destroy();
   }
 
-  readonly #onTlsError = (error: Error): void => {
+  readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
+    // After a handshake that took too long Node leaves this to us.
+    socket.destroy();
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };
