@@ -16,15 +16,10 @@ import { skipFor } from './support/require-tool.js';
 import { until, within } from './support/within.js';
 import { RelayHome, startClient, startRelayProcess } from './support/world.js';
 
-/** The fix belongs to shared/http/http-connection.ts. */
-const TODO = 'shared/http/http-connection.ts loses order, bytes or back-pressure here';
-
 /** Refused with a page that leaves the connection open. */
 const MISDIRECTED = 'GET / HTTP/1.1\r\nHost: other.relay.localhost\r\nAccept: text/html\r\n\r\n';
 
-test('a request behind one that got an error page is answered, also when both came in one piece', {
-  todo: TODO,
-}, async (t) => {
+test('a request behind one that got an error page is answered, also when both came in one piece', async (t) => {
   forbidWarnings(t);
   const { relay } = await attackedWorld(t);
   const wire = Buffer.from(MISDIRECTED + GOOD + MISDIRECTED + MISDIRECTED + GOOD);
@@ -39,7 +34,7 @@ test('a request behind one that got an error page is answered, also when both ca
   }
 });
 
-test('requests to an offline tunnel, sent all at once, get a page each', { todo: TODO }, async (t) => {
+test('requests to an offline tunnel, sent all at once, get a page each', async (t) => {
   const world = await attackedWorld(t);
   world.client.client.close();
   await world.client.done;
@@ -52,9 +47,7 @@ test('requests to an offline tunnel, sent all at once, get a page each', { todo:
 
 const NO_CONTENT = 'HTTP/1.1 204 No Content\r\n\r\n';
 
-test('bytes that arrive in the same turn as a response are read behind those that waited for it', {
-  todo: TODO,
-}, async (t) => {
+test('bytes that arrive in the same turn as a response are read behind those that waited for it', async (t) => {
   const { socket, stream } = handConnection(t);
   socket.say(`GET /1 HTTP/1.1\r\n${HOST}\r\nGET /2 HT`);
   stream.answer(NO_CONTENT);
@@ -65,7 +58,7 @@ test('bytes that arrive in the same turn as a response are read behind those tha
   }
 });
 
-test('a visitor who has sent enough ahead is not read on for each answer', { todo: TODO }, async (t) => {
+test('a visitor who has sent enough ahead is not read on for each answer', async (t) => {
   const { socket, stream } = handConnection(t);
   socket.say(GOOD.repeat(3_000));
   assert.equal(socket.isPaused(), true);
@@ -76,9 +69,7 @@ test('a visitor who has sent enough ahead is not read on for each answer', { tod
   }
 });
 
-test('a visitor who is slow to read the last response gets all of it before the connection ends', {
-  todo: TODO,
-}, async (t) => {
+test('a visitor who is slow to read the last response gets all of it before the connection ends', async (t) => {
   const { connection, socket, stream, deadlines } = handConnection(t);
   socket.holdBack();
   socket.say(`GET /film HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`);
@@ -121,7 +112,7 @@ async function pour(
 /** What socket buffers of both systems may hold. */
 const BUFFERS_BYTES = 12 << 20;
 
-test('a visitor who reads no answer is not read for ever, whatever the answers are', { todo: TODO }, async (t) => {
+test('a visitor who reads no answer is not read for ever, whatever the answers are', async (t) => {
   const world = await attackedWorld(t);
   for (const [what, request] of [
     ['pages', MISDIRECTED],

@@ -53,6 +53,9 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   #responseBegun = false;
   #closeAfter = false;
   #lingeredBytes = 0;
+  /** The visitor's socket takes no more for now; likewise the stream to the origin. */
+  #visitorFull = false;
+  #originFull = false;
 
   #stream: ByteStream | undefined;
   /** The route that the stream serves. */
@@ -100,7 +103,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
 
   #readVisitor(chunk: Buffer, start: number): void {
     if (start === chunk.length) return;
-    if (this.#phase === 'head') this.#readHead(chunk, start);
+    if (this.#phase === 'head' && this.#held.empty && !this.#visitorFull) this.#readHead(chunk, start);
     else if (this.#phase === 'exchange' && this.#requestBody !== undefined) this.#readBody(chunk, start);
     else if (this.#phase === 'lingering') this.#dropLate(chunk.length);
     else if (this.#phase !== 'closed') this.#hold(start === 0 ? chunk : chunk.subarray(start));
@@ -114,8 +117,22 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
       return;
     }
     const { next } = this.#heads;
-    this.#begin(parseRequestHead(text, this.limits));
-    this.#readVisitor(chunk, next);
+    this.#tryToBegin(text);
+    if (this.#phase === 'head' && next < chunk.length) {
+      // Answered at once, with a page. The rest waits a turn: a thousand such requests must not nest a thousand calls.
+      this.#hold(chunk.subarray(next));
+      setImmediate(this.#useHeld);
+    } else {
+      this.#readVisitor(chunk, next);
+    }
+  }
+
+  #tryToBegin(text: string): void {
+    try {
+      this.#begin(parseRequestHead(text, this.limits));
+    } catch (error) {
+      this.#fail(asTunnelError(error));
+    }
   }
 
   #readBody(chunk: Buffer, start: number): void {
@@ -131,7 +148,9 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   }
 
   readonly #sendToOrigin = (piece: Buffer): void => {
-    if (this.#stream?.write(piece) === false) this.#socket.pause();
+    if (this.#stream?.write(piece) !== false) return;
+    this.#originFull = true;
+    this.#socket.pause();
   };
 
   #hold(bytes: Buffer): void {
@@ -140,10 +159,14 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   }
 
   readonly #useHeld = (): void => {
-    if (this.#held.empty || (this.#phase !== 'head' && this.#phase !== 'exchange')) return;
-    this.#onSocketData(this.#held.take());
-    this.#socket.resume();
+    if (this.#phase !== 'exchange' && (this.#phase !== 'head' || this.#visitorFull)) return;
+    if (!this.#held.empty) this.#onSocketData(this.#held.take());
+    this.#resumeVisitor();
   };
+
+  #resumeVisitor(): void {
+    if (!this.#held.full && !this.#originFull) this.#socket.resume();
+  }
 
   #dropLate(bytes: number): void {
     this.#lingeredBytes += bytes;
@@ -151,9 +174,12 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   }
 
   readonly #onSocketDrain = (): void => {
-    if (this.#response.state === 'body')
+    this.#visitorFull = false;
+    if (this.#response.state === 'body') {
       this.#setDeadline(this.#requestBody === undefined ? NEVER : this.limits.bodyIdleMs);
+    }
     this.#stream?.resume();
+    if (this.#phase === 'head') this.#useHeld();
   };
 
   /** Whoever half-closes has left, as browsers and curl do it. */
@@ -226,7 +252,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#streamIsNew = true;
     stream.handler = this;
     this.#send(stream, head, route);
-    stream.resume();
+    if (!this.#visitorFull) stream.resume();
   }
 
   #send(stream: ByteStream, head: RequestHead, route: HttpRoute): void {
@@ -249,7 +275,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   onData(piece: Buffer): void {
     try {
       const expected = this.#response.read(piece);
-      if (!this.#writer.flush()) this.#pauseOrigin();
+      this.#flush();
       if (!expected)
         this.#dropStream(new TunnelError('ORIGIN_INVALID', 'The origin sent bytes that no request asked for'));
     } catch (error) {
@@ -257,14 +283,18 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     }
   }
 
-  #pauseOrigin(): void {
+  /** Writes what is queued for the visitor. One who does not read gets no more, and may ask for no more. */
+  #flush(): void {
+    if (this.#writer.flush()) return;
+    this.#visitorFull = true;
     this.#stream?.pause();
     if (this.#response.state === 'body') this.#setDeadline(this.limits.bodyIdleMs);
   }
 
   onDrain(): void {
     if (this.#requestBody !== undefined) this.#setDeadline(this.limits.bodyIdleMs);
-    if (!this.#held.full) this.#socket.resume();
+    this.#originFull = false;
+    this.#resumeVisitor();
   }
 
   onEnd(): void {
@@ -275,7 +305,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     try {
       if (this.#mayRepeat()) this.#repeat();
       else this.#response.end();
-      this.#writer.flush();
+      this.#flush();
     } catch (error) {
       this.#fail(asTunnelError(error, 'ORIGIN_INVALID'));
     }
@@ -333,7 +363,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     } else if (!reusable || this.#streamRoute === undefined) {
       this.#endStream();
     }
-    this.#writer.flush();
+    this.#flush();
     if (this.#closeAfter || this.#requestBody !== undefined) this.#linger();
     else this.#next();
   }
@@ -370,9 +400,11 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#request = undefined;
     this.#route = undefined;
     this.#responseBegun = false;
+    this.#originFull = false;
     this.#setDeadline(this.limits.keepAliveMs);
     // Not right here: a hundred pipelined requests with ready answers must not nest a hundred calls.
-    if (!this.#held.empty) setImmediate(this.#useHeld);
+    if (this.#held.empty) this.#resumeVisitor();
+    else setImmediate(this.#useHeld);
   }
 
   /** All was said on it: lets the origin finish. */
@@ -397,7 +429,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
 
   onTick(nowMs: number): void {
     if (nowMs < this.#deadlineAtMs) return;
-    if (this.#requestBody !== undefined && this.#socket.isPaused()) {
+    if (this.#requestBody !== undefined && this.#originFull) {
       // We hold the visitor back because the origin takes nothing.
       this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
     } else if (this.#phase === 'exchange' && this.#response.state === 'head' && this.#requestBody === undefined) {
@@ -434,7 +466,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     const { head, body } = errorResponse(error, request, options);
     this.#writer.head(head);
     this.#writer.piece(body);
-    this.#writer.flush();
+    this.#flush();
     if (keepAlive) this.#next();
     else this.#linger();
   }
@@ -444,8 +476,9 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#phase = 'lingering';
     this.#held.take();
     this.#dropStream(new TunnelError('STREAM_RESET', 'The connection ended'));
-    this.#setDeadline(LINGER_MS);
-    this.#socket.end();
+    // What was written must get out first, however slowly the visitor reads.
+    this.#setDeadline(this.limits.bodyIdleMs);
+    this.#socket.end(() => this.#setDeadline(LINGER_MS));
     this.#socket.resume();
   }
 }
