@@ -2,6 +2,7 @@
  * Machine: where and with what a report was made, without which no figure means anything.
  */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { VERSION } from '../shared/version.js';
@@ -20,13 +21,17 @@ export async function machineFacts(tools: Tools): Promise<MachineFacts> {
     sallyport: VERSION,
     machine: `${processors.length} × ${processors[0]?.model.trim() ?? 'unknown'}, ${Math.round(totalmem() / GIB)} GiB`,
     'load before': (loadavg()[0] ?? 0).toFixed(1),
-    kernel: `Linux ${release()}`,
+    kernel: `Linux ${release()} (TCP ${congestionControl()})`,
     node: `${process.version} (OpenSSL ${process.versions.openssl})`,
     nginx: await version(tools.nginx, ['-v']),
     wrk: await version(tools.wrk, ['-v']),
     curl: await version(tools.curl, ['--version']),
     openssl: await version(tools.openssl, ['version']),
   };
+}
+
+function congestionControl(): string {
+  return readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'latin1').trim();
 }
 
 /** The first word that looks like a version, from either output: nginx and wrk write theirs to stderr, and wrk fails. */

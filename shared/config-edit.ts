@@ -2,7 +2,7 @@
  * Config edit: decides how a program changes single top-level keys of a YAML file that a person wrote: all other keys,
  * their order and every comment stay. The second door of `yaml`, beside config-file.ts, which reads. Pure; owns nothing.
  */
-import { type Document, isMap, isScalar, type Pair, parseDocument, YAMLMap } from 'yaml';
+import { type Document, isMap, isScalar, type Pair, parseDocument, visit, YAMLMap } from 'yaml';
 import { TunnelError } from './errors.js';
 
 /** A new value for each key; undefined removes the key. New keys stand behind the change before them. */
@@ -41,11 +41,24 @@ function parse(text: string): Document {
   return parseDocument(text, { schema: 'core', version: '1.2', merge: false });
 }
 
-/** The keys at the top; an empty document gets some. Undefined when the document is anything else. */
+/** The keys at the top; an empty document gets some. Undefined when it is anything else, or has a key that is no word. */
 function rootOf(document: Document): YAMLMap | undefined {
-  if (document.errors.length > 0) return undefined;
+  if (document.errors.length > 0 || hasAlias(document)) return undefined;
   document.contents ??= new YAMLMap(document.schema);
-  return isMap(document.contents) ? document.contents : undefined;
+  const { contents } = document;
+  return isMap(contents) && contents.items.every((pair) => isScalar(pair.key)) ? contents : undefined;
+}
+
+/** An alias may name an anchor that an edit takes away; config files have none anyway (config-tree.ts). */
+function hasAlias(document: Document): boolean {
+  let found = false;
+  visit(document, {
+    Alias: () => {
+      found = true;
+      return visit.BREAK;
+    },
+  });
+  return found;
 }
 
 function isKey(pair: Pair, key: string): boolean {

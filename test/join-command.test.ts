@@ -281,10 +281,13 @@ test('what is typed on a real terminal is not shown', async (t) => {
   const code = `
     import { runJoin } from ${module('tunnel-client/join-command.js')};
     import { processIo } from ${module('shared/command-io.js')};
-    await runJoin(undefined, { config: process.argv.at(-1) }, processIo());`;
+    await runJoin(undefined, { config: process.argv.at(-1) }, processIo());
+    process.exit();`;
   const program = path.join(temporaryFolder(t), 'join.mjs');
   fs.writeFileSync(program, code);
-  const terminal = spawn(script, ['-qec', `${process.execPath} ${program} ${config}`, '/dev/null']);
+  const terminal = spawn(script, ['-qec', `${process.execPath} ${program} ${config}`, '/dev/null'], {
+    timeout: 30_000,
+  });
   t.after(() => void terminal.kill('SIGKILL'));
   let shown = '';
   const asked = new Promise<void>((resolve) => {

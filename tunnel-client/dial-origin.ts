@@ -4,6 +4,7 @@
 import { connect, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
 import { TunnelError } from '../shared/errors.js';
+import { hostnameOf } from '../shared/hostname.js';
 import type { OriginTarget } from './origin-target.js';
 
 export interface DialOriginOptions {
@@ -58,16 +59,23 @@ class OriginDial {
       return;
     }
     tcp.off('error', this.#onError);
-    const servername = isName(target.host) ? target.host : serverName;
     const tls = connectTls({
       socket: tcp,
-      servername,
+      host: target.host,
+      ...this.#serverName(),
       rejectUnauthorized: target.verifyTls,
       ALPNProtocols: ['http/1.1'],
       checkServerIdentity: (name, certificate) => checkOrigin(name, target.host, certificate),
     });
     this.#watch(tls, 'secureConnect', this.#onOpen);
   };
+
+  /** The name for SNI: the origin's own, else the public one where it is a name at all. */
+  #serverName(): { servername?: string } {
+    const { target, serverName } = this.#options;
+    const servername = isName(target.host) ? target.host : hostnameOf(serverName);
+    return servername === undefined ? {} : { servername };
+  }
 
   readonly #onOpen = (): void => {
     const socket = this.#stop();
