@@ -49,7 +49,7 @@ class OriginDial {
   }
 
   readonly #onTcp = (): void => {
-    const { target, preamble, serverName } = this.#options;
+    const { target, preamble } = this.#options;
     const tcp = this.#socket;
     if (tcp === undefined) return;
     this.#reached = 'tcp';
