@@ -58,7 +58,7 @@ class OriginDial {
       this.#onOpen();
       return;
     }
-    tcp.off('error', this.#onError);
+    // `tcp` keeps its error handler: writing the preamble may still fail when TLS has taken over the reading.
     const tls = connectTls({
       socket: tcp,
       host: target.host,

@@ -25,7 +25,10 @@ let link: LiveLink | undefined;
 class StreamAgent extends Agent {
   override createConnection(): Duplex {
     if (link === undefined) throw new TunnelError('TUNNEL_OFFLINE', 'Cannot forward request: no client is here');
-    return asDuplex(link.openStream());
+    const stream = asDuplex(link.openStream());
+    // As a socket does it: what the origin has closed cannot carry another request.
+    stream.once('end', () => stream.end());
+    return stream;
   }
 
   override keepSocketAlive(): boolean {
