@@ -231,6 +231,8 @@ export class Relay {
       headBytes: limits.headBytes,
       headMs: limits.headMs,
       maxConnections: limits.connections,
+      connectionsPerIp: limits.connectionsPerIp,
+      isTrusted: this.#visitors.isTrusted,
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
     });
   }

@@ -259,3 +259,19 @@ test('no more connections in all than limits.connections, and a place that is gi
   await until(PATIENCE_MS, 'a free place', () => (relay.relay.status().connections.now < 6 ? true : undefined));
   await assertServes(t, relay);
 });
+
+test('the plain port has the same limits: places per address, and time', async (t) => {
+  const { relay } = await attackedWorld(t, `{ connections_per_ip: 4, head_timeout: ${LIMIT_MS}ms }`);
+  const open = (localAddress: string) => connectPlain(t, relay.port('http'), { localAddress });
+  const mine = await Promise.all(Array.from({ length: 8 }, () => open('127.0.0.2')));
+  const isOpen = () => mine.filter(({ ending }) => ending === undefined).length;
+  await until(PATIENCE_MS, 'refusals', () => (isOpen() === 4 ? true : undefined));
+  const other = await open('127.0.0.3');
+  other.send('GET / HTTP/1.1\r\nHost: relay.localhost\r\n\r\n');
+  assert.equal((await other.response()).status, 308);
+  for (const connection of mine) void drip(connection, Buffer.from(`GET / HTTP/1.1\r\nA: ${'b'.repeat(1_000)}`));
+  await until(LIMIT_MS + 1_000 + PATIENCE_MS, 'cut', () => (isOpen() === 0 ? true : undefined));
+  const again = await open('127.0.0.2');
+  again.send('GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n');
+  assert.equal((await again.response()).status, 404);
+});

@@ -4,8 +4,10 @@
  * Owns: one HTTP server. Owned by: Relay.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Address } from '../../shared/address.js';
 import { hostnameOf } from '../../shared/hostname.js';
+import { HeldPerAddress } from '../sessions/address-limits.js';
 import { closeServer, listenOn } from './listen.js';
 
 export interface RedirectOptions {
@@ -14,15 +16,20 @@ export interface RedirectOptions {
   readonly headBytes: number;
   readonly headMs: number;
   readonly maxConnections: number;
+  readonly connectionsPerIp: number;
+  /** A proxy in front of the relay is one address for all its visitors. */
+  readonly isTrusted: (address: string) => boolean;
   readonly isKnown: (hostname: string) => boolean;
 }
 
 export class Redirect {
   readonly #options: RedirectOptions;
   readonly #server: Server;
+  readonly #perAddress: HeldPerAddress;
 
   constructor(options: RedirectOptions) {
     this.#options = options;
+    this.#perAddress = new HeldPerAddress(options.connectionsPerIp);
     this.#server = createServer(
       {
         maxHeaderSize: options.headBytes,
@@ -34,6 +41,7 @@ export class Redirect {
       this.#onRequest,
     );
     this.#server.maxConnections = options.maxConnections;
+    this.#server.on('connection', this.#onConnection);
   }
 
   /** Starts accepting. Rejects with CONFIG_INVALID. */
@@ -47,6 +55,13 @@ export class Redirect {
     this.#server.closeAllConnections();
     await closed;
   }
+
+  readonly #onConnection = (socket: Socket): void => {
+    const address = socket.remoteAddress ?? '';
+    if (this.#options.isTrusted(address)) return;
+    if (this.#perAddress.take(address)) socket.once('close', () => this.#perAddress.giveBack(address));
+    else socket.destroy();
+  };
 
   readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const hostname = hostnameOf((request.headers.host ?? '').replace(/:\d+$/, ''));
