@@ -7,14 +7,14 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 import { formatAddress } from '../shared/address.js';
+import { CertificateFiles } from '../shared/certs/certificate-files.js';
+import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import type { Log } from '../shared/log.js';
 import type { Claim } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
-import { CertificateFiles } from './certs/certificate-files.js';
-import type { CertificateSource } from './certs/certificates.js';
 import { LocalCa } from './certs/local-ca.js';
 import { Edge } from './edge/edge.js';
 import { OwnSite } from './edge/own-site.js';

@@ -9,7 +9,7 @@ import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import * as tls from 'node:tls';
 import { promisify } from 'node:util';
-import { type CertificateLog, tlsServerOptions } from '../relay-server/certs/certificates.js';
+import { type CertificateLog, tlsServerOptions } from '../shared/certs/certificates.js';
 import { LocalCa, type LocalCaOptions } from '../relay-server/certs/local-ca.js';
 import { startNode } from './support/node-process.js';
 import { requireTool } from './support/require-tool.js';

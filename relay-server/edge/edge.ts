@@ -10,12 +10,12 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { Address } from '../../shared/address.js';
+import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
 import type { HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
-import { type CertificateSource, tlsServerOptions } from '../certs/certificates.js';
 import type { Routes } from '../sessions/routes.js';
 import { ALERT_DECODE_ERROR, ALERT_UNRECOGNIZED_NAME, readClientHello } from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';

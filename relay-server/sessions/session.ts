@@ -178,7 +178,7 @@ export class Session {
       if (this.#state === 'closed') return;
       tunnel.attach(this, claim);
       this.#tunnels.set(claim.name, tunnel);
-      link.sendMessage({ type: 'claimed', name: claim.name, url });
+      link.sendMessage({ type: 'claimed', name: claim.name, url, tls: claim.tls });
       this.#log.info({ tunnel: claim.name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
       const { code, message } = asTunnelError(error);
