@@ -5,6 +5,7 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { addCheckCommand } from './check-command.js';
+import { addHostCommands } from './host-command.js';
 import { addInitCommand } from './init-command.js';
 import { addServeCommand } from './serve-command.js';
 import { addStatusCommand } from './status-command.js';
@@ -16,5 +17,6 @@ addInitCommand(program, io);
 addServeCommand(program);
 addCheckCommand(program, io);
 addTokenCommands(program, io);
+addHostCommands(program, io);
 addStatusCommand(program, io);
 await runProgram(program);

@@ -84,6 +84,7 @@ export class TcpPorts {
       authority: '',
       alpn: '',
       tlsVersion: '',
+      tlsEnds: 'relay',
       id: newRequestId(),
     });
     const { deadlines, idleMs } = this.#options;

@@ -60,6 +60,9 @@ export class VisitorSite implements HttpSite {
 
   route(head: RequestHead): HttpRoute {
     const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined && tunnel.tls !== 'relay') {
+      throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
+    }
     if (tunnel !== undefined && this.#route?.tunnel === tunnel) return this.#route;
     const served = this.#host.routes.find(this.#serverName);
     if (tunnel === undefined || tunnel !== served) {
@@ -132,6 +135,7 @@ class VisitorRoute implements HttpRoute {
       authority: head.authority,
       alpn: 'http/1.1',
       tlsVersion: this.#tlsVersion,
+      tlsEnds: 'relay',
       id: requestId,
     });
   }
