@@ -5,7 +5,10 @@
 import type { TunnelError } from './errors.js';
 import type { StreamHandler } from './mux/stream.js';
 
-export type ByteStreamHandler = StreamHandler;
+export interface ByteStreamHandler extends StreamHandler {
+  /** The tunnel is being given back: what runs may finish, nothing new may begin on this stream. */
+  onRetire?(): void;
+}
 
 /** The meaning of each member is MuxStream's. */
 export interface ByteStream {

@@ -5,18 +5,18 @@
  * Owns: one interval. Owned by: the process's composition root (relay.ts, the client).
  */
 
-/** How late a deadline may be noticed. */
+/** Half of how late a deadline may be noticed. */
 const TICK_MS = 250;
 
 /** Something with a deadline of its own. */
 export interface Watched {
-  /** Called about every TICK_MS; `nowMs` is `Deadlines.nowMs`. May unwatch itself. */
+  /** Called about every TICK_MS with the time of the monotonic clock. May unwatch itself. */
   onTick(nowMs: number): void;
 }
 
 export class Deadlines {
-  /** The time of the newest tick, in milliseconds of the monotonic clock. */
-  nowMs = performance.now();
+  /** Where a new deadline counts from, in milliseconds of the monotonic clock: the next tick, so that none is early. */
+  nowMs = performance.now() + TICK_MS;
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
 
@@ -39,7 +39,8 @@ export class Deadlines {
   }
 
   #tick(): void {
-    this.nowMs = performance.now();
-    for (const item of this.#watched) item.onTick(this.nowMs);
+    const nowMs = performance.now();
+    this.nowMs = nowMs + TICK_MS;
+    for (const item of this.#watched) item.onTick(nowMs);
   }
 }

@@ -1,10 +1,12 @@
-/** A visitor who stops reading stops the origin, and nobody else. */
+/** Who stops reading stops the sender at the other end, and nobody else. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 import { APP, connectVisitor, startAppTunnel, talkToRelay } from './support/carry.js';
-import type { Conversation } from './support/conversation.js';
+import { Conversation } from './support/conversation.js';
 import { startHttpOrigin } from './support/origins.js';
 
 const MIB = 1024 * 1024;
@@ -33,6 +35,14 @@ async function askForSmall(visitor: Conversation): Promise<void> {
   assert.equal((await visitor.response()).body, 'small');
 }
 
+/** Resolves once nothing more of the body was asked for during 50 exchanges of somebody else. */
+async function untilStalled(body: { readonly bytes: number }, other: Conversation): Promise<void> {
+  for (let calm = 0, before = 0; calm < 50; calm = body.bytes === before ? calm + 1 : 0) {
+    before = body.bytes;
+    await askForSmall(other);
+  }
+}
+
 test('a response larger than all windows waits for its reader; other visitors do not', {
   timeout: 60_000,
 }, async (t) => {
@@ -58,14 +68,38 @@ test('a response larger than all windows waits for its reader; other visitors do
     // At 1, 65 and 129 MiB: reads nothing until the origin was not asked for more during 50 small exchanges.
     if (receivedBytes < (64 * stops + 1) * MIB) continue;
     stops += 1;
-    for (let calm = 0, before = 0; calm < 50; calm = body.bytes === before ? calm + 1 : 0) {
-      before = body.bytes;
-      await askForSmall(other);
-    }
+    await untilStalled(body, other);
     const aheadMib = Math.round((body.bytes - receivedBytes) / MIB);
     assert.ok(body.bytes < BODY_BYTES, 'the origin could send all of it');
     assert.ok(aheadMib * MIB < AHEAD_BYTES, `the origin was ${aheadMib} MiB ahead of the reader`);
   }
   assert.equal(stops, 3);
+  assert.equal(received.digest('hex'), body.hash.digest('hex'));
+});
+
+test('an upload larger than all windows waits for its origin, beyond the time limit for visitors', async (t) => {
+  let uploading: (request: IncomingMessage, response: ServerResponse) => void;
+  const uploads = new Promise<[IncomingMessage, ServerResponse]>((resolve) => {
+    uploading = (...exchange) => resolve(exchange);
+  });
+  const origin = await startHttpOrigin(t, (request, response) => {
+    if (request.url === '/small') response.end('small');
+    else uploading(request, response);
+  });
+  const relay = await startAppTunnel(t, origin.url, { yaml: 'limits: { body_idle_timeout: 500ms }' });
+  const visitor = await connectVisitor(t, relay);
+  const other = await talkToRelay(t, relay);
+  const body = countedBody();
+  visitor.write(`PUT /big HTTP/1.1\r\nHost: ${APP}\r\nContent-Length: ${BODY_BYTES}\r\n\r\n`);
+  body.stream.pipe(visitor, { end: false });
+  const [request, response] = await uploads;
+  await untilStalled(body, other);
+  assert.ok(body.bytes < AHEAD_BYTES, `the visitor was ${Math.round(body.bytes / MIB)} MiB ahead of the origin`);
+  // The silence is what is tested: several times the limit, and several looks at it.
+  await new Promise((resolve) => setTimeout(resolve, 1_600));
+  const received = createHash('sha256');
+  await pipeline(request, received);
+  response.end('thanks');
+  assert.match(await new Conversation(visitor).until('thanks'), /^HTTP\/1\.1 200 OK\r\n/);
   assert.equal(received.digest('hex'), body.hash.digest('hex'));
 });

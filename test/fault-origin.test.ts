@@ -1,12 +1,15 @@
 /** The origin is down, slow or broken: the visitor learns which, the relay counts it, and nothing stays behind. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
 import type { ErrorCode } from '../shared/errors.js';
 import { startBlackHole } from './support/black-hole.js';
 import { freePort } from './support/counting-proxy.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
+import { requireTool } from './support/require-tool.js';
 import { until, within } from './support/within.js';
 import { type ClientWorldOptions, RelayHome, type RunningClient, type RunningRelay } from './support/world.js';
 
@@ -126,6 +129,28 @@ for (const [name, start] of Object.entries(brokenBodies)) {
     await nothingLeft(world, origin);
   });
 }
+
+test('HTTP/1.0 visitors, whose body ends with the connection, can tell a cut from an end by TLS', async (t) => {
+  const openssl = requireTool(t, 'openssl', 'openssl');
+  if (openssl === undefined) return;
+  const origin = await Origin.http(t, (request, response) => {
+    response.useChunkedEncodingByDefault = false;
+    response.removeHeader('Connection');
+    response.write('the beginning');
+    if (request.url === '/whole') response.end(' and the end');
+    else setTimeout(() => request.socket.resetAndDestroy(), 100);
+  });
+  const world = await makeWorld(t, origin.tunnel('app'));
+  const { host, port } = world.site;
+  const fetch = (path: string) => {
+    const place = ['-connect', `127.0.0.1:${port}`, '-servername', host, '-CAfile', world.relay.home.caFile];
+    const asking = promisify(execFile)(openssl, ['s_client', '-quiet', ...place], { timeout: 10_000 });
+    asking.child.stdin?.write(`GET ${path} HTTP/1.0\r\nHost: ${host}\r\n\r\n`);
+    return asking;
+  };
+  assert.match((await fetch('/whole')).stdout, /\r\n\r\nthe beginning and the end$/);
+  await assert.rejects(fetch('/cut'), { code: 1, stdout: /\r\n\r\nthe beginning$/, stderr: /unexpected eof/ });
+});
 
 test('an origin that ends before its promised length cuts the connection; the answer never looks complete', async (t) => {
   const origin = await afterRequest(t, (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort'));

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
-import { type CountingProxy, freePort, startCountingProxy } from './support/counting-proxy.js';
+import { CountingProxy, freePort } from './support/counting-proxy.js';
 import { Origin } from './support/fault-origin.js';
 import { ask } from './support/fault-visitor.js';
 import { within } from './support/within.js';
@@ -45,7 +45,7 @@ async function makeWorld(t: TestContext, yaml: string): Promise<World> {
   const homes = await Promise.all(
     Array.from({ length: CLIENTS }, async (_, index): Promise<Home> => {
       const name = `home${index}`;
-      const proxy = await startCountingProxy(t, port);
+      const proxy = await CountingProxy.start(t, port);
       const client = await startClient(t, proxy.port, home, [origin.tunnel(name)], { clientId: name });
       return { host: `${name}.relay.localhost`, client, proxy };
     }),

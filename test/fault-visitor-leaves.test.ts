@@ -130,10 +130,7 @@ for (const how of ['end', 'reset'] as const) {
   });
 }
 
-// HttpConnection.onTick gives a paused upload no deadline at all, and a paused socket does not see its visitor leave.
-const noDeadline = { todo: 'shared/http/http-connection: an upload that the origin does not read never ends' };
-
-test('an upload to an origin that stopped reading ends after body_idle_timeout', noDeadline, async (t) => {
+test('an upload to an origin that stopped reading ends after body_idle_timeout', async (t) => {
   const stalled: IncomingMessage[] = [];
   const origin = await Origin.http(t, (request) => {
     request.once('data', () => stalled.push(request.pause()));
@@ -152,10 +149,7 @@ test('an upload to an origin that stopped reading ends after body_idle_timeout',
   await everythingFreed(world, origin);
 });
 
-// Tunnel.openStream has no way to be told that its visitor left: the place is free only when the hold is over.
-const noCancel = { todo: 'relay-server/sessions/tunnel: a held visitor who left keeps the place' };
-
-test('a visitor who leaves while a held tunnel waits for its client gives up the place', noCancel, async (t) => {
+test('a visitor who leaves while a held tunnel waits for its client gives up the place', async (t) => {
   const origin = await Origin.http(t, (_request, response) => response.end('page'));
   const options = { yaml: 'limits: { held_visitors: 1 }', hosts: ['app.relay.localhost'] };
   const relay = await new RelayHome(t, options).start(t);

@@ -5,7 +5,7 @@
  * a client, and whoever could read there would learn the origins of this machine.
  */
 import { lstat, mkdir } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TunnelError } from '../shared/errors.js';
 
@@ -14,7 +14,7 @@ const SOCKET_NAME = /^tunnel-([1-9]\d{0,9})\.sock$/;
 /** The folder of this user: `$XDG_RUNTIME_DIR/sallyport`, else one named after the user id in the system's temp folder. */
 export function statusFolder(environment: NodeJS.ProcessEnv = process.env): string {
   const runtime = environment.XDG_RUNTIME_DIR;
-  return runtime ? join(runtime, 'sallyport') : join(tmpdir(), `sallyport-${userInfo().uid}`);
+  return runtime ? join(runtime, 'sallyport') : join(tmpdir(), `sallyport-${userId()}`);
 }
 
 /** The socket of one process. */
@@ -55,5 +55,10 @@ export async function ensureStatusFolder(folder: string): Promise<void> {
 export async function isPrivateFolder(folder: string): Promise<boolean> {
   const entry = await lstat(folder).catch(() => undefined);
   if (entry === undefined || !entry.isDirectory()) return false;
-  return entry.uid === userInfo().uid && (entry.mode & 0o077) === 0;
+  return entry.uid === userId() && (entry.mode & 0o077) === 0;
+}
+
+/** Not `os.userInfo`, which fails for a user without a name, as in a container that runs under a bare number. */
+function userId(): number {
+  return process.getuid?.() ?? -1;
 }

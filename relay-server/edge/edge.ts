@@ -31,7 +31,7 @@ import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
 import type { Routes } from '../sessions/routes.js';
-import type { Tunnel } from '../sessions/tunnel.js';
+import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import {
   ALERT_DECODE_ERROR,
   ALERT_INTERNAL_ERROR,
@@ -42,7 +42,7 @@ import {
 import { readFirstBytes } from './first-bytes.js';
 import { closeServer, listenOn } from './listen.js';
 import { type SiteHost, VisitorSite } from './visitor-site.js';
-import { type Visitor, type Visitors, visitorOf } from './visitors.js';
+import type { Visitor, Visitors } from './visitors.js';
 
 export interface EdgeOptions {
   readonly domain: string;
@@ -63,6 +63,13 @@ export interface EdgeOptions {
   readonly refused: (code: ErrorCode) => void;
 }
 
+/** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
+interface Arrival {
+  readonly visitor: Visitor;
+  /** From the ClientHello: of a resumed TLS 1.2 session Node's own `servername` knows nothing. */
+  readonly serverName: string;
+}
+
 export class Edge implements SiteHost {
   readonly limits: HttpLimits;
   readonly deadlines: Deadlines;
@@ -74,8 +81,8 @@ export class Edge implements SiteHost {
   readonly #server: Server;
   readonly #tls: TlsServer;
   readonly #connections = new Set<HttpConnection>();
-  /** Visitors behind a proxy, from the PROXY header until their TLS handshake is done; by the proxy's address and port. */
-  readonly #proxied = new Map<string, Visitor>();
+  /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
+  readonly #arrivals = new Map<string, Arrival>();
 
   constructor(options: EdgeOptions) {
     this.#options = options;
@@ -144,23 +151,20 @@ export class Edge implements SiteHost {
         return read.kind === 'more' ? undefined : { value: read, usedBytes: 0 };
       },
     });
-    const passed = this.#passed(hello.serverName);
+    const { serverName } = hello;
+    const passed = this.#passed(serverName);
     if (passed !== undefined) {
       await this.#pass(socket, visitor, hello, passed);
       return;
     }
-    if (!this.#serves(hello.serverName)) {
-      throw new TunnelError(
-        'ROUTE_NOT_FOUND',
-        `Cannot serve ${hello.serverName ?? 'a visitor without SNI'}: unknown name`,
-      );
+    if (serverName === undefined || !this.#serves(serverName)) {
+      throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
-    if (this.isTrusted(socket.remoteAddress ?? '')) this.#rememberProxied(socket, visitor);
+    this.#remember(socket, { visitor, serverName });
     this.#tls.emit('connection', socket);
   }
 
-  #serves(serverName: string | undefined): boolean {
-    if (serverName === undefined) return false;
+  #serves(serverName: string): boolean {
     const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
     return known && this.#options.certificates.contextFor(serverName) !== undefined;
   }
@@ -173,7 +177,7 @@ export class Edge implements SiteHost {
   }
 
   async #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
-    const stream = await tunnel.openStream({
+    const visit: Visit = {
       visitorAddress: visitor.address,
       visitorPort: visitor.port,
       publicAddress: visitor.publicAddress,
@@ -183,7 +187,8 @@ export class Edge implements SiteHost {
       tlsVersion: '',
       tlsEnds: tunnel.tls,
       id: newRequestId(),
-    });
+    };
+    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
     new Splice(socket, stream, {
       deadlines: this.deadlines,
       idleMs: this.#options.limits.tcpIdleMs,
@@ -216,8 +221,14 @@ export class Edge implements SiteHost {
   };
 
   readonly #onSecure = (socket: TLSSocket): void => {
-    const visitor = this.#proxied.get(socketKey(socket)) ?? visitorOf(socket, false);
-    const serverName = String(socket.servername || '').toLowerCase();
+    const key = socketKey(socket);
+    const arrival = this.#arrivals.get(key);
+    this.#arrivals.delete(key);
+    if (arrival === undefined) {
+      socket.destroy(); // The visitor has gone in the meantime.
+      return;
+    }
+    const { visitor, serverName } = arrival;
     socket.setNoDelay(true);
     if (serverName === this.#options.domain) {
       this.#options.onOwnSite(socket, visitor);
@@ -227,10 +238,10 @@ export class Edge implements SiteHost {
     this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
   };
 
-  #rememberProxied(socket: Socket, visitor: Visitor): void {
+  #remember(socket: Socket, arrival: Arrival): void {
     const key = socketKey(socket);
-    this.#proxied.set(key, visitor);
-    socket.once('close', () => this.#proxied.delete(key));
+    this.#arrivals.set(key, arrival);
+    socket.once('close', () => this.#arrivals.delete(key));
   }
 }
 

@@ -14,7 +14,7 @@ import type { ForwardedFields, RequestHead } from '../../shared/http/request-hea
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
 import type { Routes } from '../sessions/routes.js';
-import type { Tunnel } from '../sessions/tunnel.js';
+import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import type { Visitor } from './visitors.js';
 
 /** What all connections of an edge have in common. */
@@ -74,14 +74,19 @@ export class VisitorSite implements HttpSite {
 
   forwarded(head: RequestHead, requestId: string): ForwardedFields {
     const { address, viaProxy } = this.#visitor;
-    const believed = viaProxy && head.forwardedFor !== '';
-    return {
-      forwardedFor: believed ? `${head.forwardedFor}, ${address}` : address,
-      realIp: believed ? this.#realVisitor(head.forwardedFor) : address,
-      proto: 'https',
-      forwarded: this.#forwardedFor + forwardedHost(head.authority),
-      requestId,
-    };
+    if (viaProxy && head.forwardedFor !== '') return this.#forwardedByProxy(head, requestId);
+    const forwarded = this.#forwardedFor + forwardedHost(head.authority);
+    return { forwardedFor: address, realIp: address, proto: 'https', forwarded, requestId };
+  }
+
+  /** What a proxy of ours says of its visitor goes on, with the proxy's own address behind it. */
+  #forwardedByProxy(head: RequestHead, requestId: string): ForwardedFields {
+    const forwardedFor = `${head.forwardedFor}, ${this.#visitor.address}`;
+    const proto = head.forwardedProto.toLowerCase() === 'http' ? 'http' : 'https';
+    const [first, ...others] = forwardedFor.split(',').map(forwardedElement);
+    const visitor = `${first};proto=${proto};host=${forwardedHost(head.authority)}`;
+    const forwarded = [visitor, ...others].join(', ');
+    return { forwardedFor, realIp: this.#realVisitor(head.forwardedFor), proto, forwarded, requestId };
   }
 
   requestId(head: RequestHead | undefined): string {
@@ -94,6 +99,7 @@ export class VisitorSite implements HttpSite {
   }
 
   closed(connection: HttpConnection): void {
+    this.#route?.giveUp();
     this.#host.closed(connection);
   }
 
@@ -110,6 +116,7 @@ class VisitorRoute implements HttpRoute {
   readonly tunnel: Tunnel;
   readonly #visitor: Visitor;
   readonly #tlsVersion: string;
+  #giveUp: (() => void) | undefined;
 
   constructor(tunnel: Tunnel, visitor: Visitor, tlsVersion: string) {
     this.tunnel = tunnel;
@@ -127,7 +134,7 @@ class VisitorRoute implements HttpRoute {
 
   open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream> {
     const { address, port, publicAddress, publicPort } = this.#visitor;
-    return this.tunnel.openStream({
+    const visit: Visit = {
       visitorAddress: address,
       visitorPort: port,
       publicAddress,
@@ -137,12 +144,25 @@ class VisitorRoute implements HttpRoute {
       tlsVersion: this.#tlsVersion,
       tlsEnds: 'relay',
       id: requestId,
+    };
+    return this.tunnel.openStream(visit, (giveUp) => {
+      this.#giveUp = giveUp;
     });
+  }
+
+  /** The visitor has left: it no longer waits for the tunnel's client. */
+  giveUp(): void {
+    this.#giveUp?.();
   }
 
   countRequest(): void {
     this.tunnel.traffic.requests += 1;
   }
+}
+
+/** An item of X-Forwarded-For as element of Forwarded (RFC 7239 §7.4). */
+function forwardedElement(text: string): string {
+  return `for=${forwardedNode(plainAddress(text.trim()) ?? 'unknown')}`;
 }
 
 /** RFC 7239 §6: an IPv6 address stands in brackets and quotes. */

@@ -107,7 +107,7 @@ export class Visitors {
 }
 
 /** What the socket itself says. */
-export function visitorOf(socket: Socket, viaProxy: boolean): Visitor {
+function visitorOf(socket: Socket, viaProxy: boolean): Visitor {
   return {
     address: plainAddress(socket.remoteAddress ?? '') ?? '',
     port: socket.remotePort ?? 0,

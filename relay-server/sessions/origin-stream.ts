@@ -23,11 +23,14 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
   handler: ByteStreamHandler | undefined;
   readonly #stream: MuxStream;
   readonly #traffic: Traffic;
+  readonly #onOver: (stream: OriginStream) => void;
   #verdict: 'awaited' | 'connected' = 'awaited';
 
-  constructor(stream: MuxStream, opening: Buffer, traffic: Traffic) {
+  /** `onOver` is called once, when the stream is over. */
+  constructor(stream: MuxStream, opening: Buffer, traffic: Traffic, onOver: (stream: OriginStream) => void) {
     this.#stream = stream;
     this.#traffic = traffic;
+    this.#onOver = onOver;
     traffic.openStreams += 1;
     traffic.totalStreams += 1;
     stream.handler = this;
@@ -59,6 +62,11 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
     this.#stream.resume();
   }
 
+  /** The tunnel is being given back: tells whoever uses the stream. */
+  retire(): void {
+    this.handler?.onRetire?.();
+  }
+
   onData(piece: Buffer): void {
     if (this.#verdict === 'connected') this.#deliver(piece);
     else this.#readVerdict(piece);
@@ -74,6 +82,7 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
 
   onClose(error: TunnelError | undefined): void {
     this.#traffic.openStreams -= 1;
+    this.#onOver(this);
     this.handler?.onClose(error);
   }
 

@@ -31,6 +31,9 @@ export interface Visit extends Omit<Opening, 'tunnel'> {
   readonly tlsEnds: TlsMode;
 }
 
+/** What a visitor who must wait gets: a way to give up. */
+export type OnWait = (giveUp: () => void) => void;
+
 interface WaitingVisitor {
   readonly resolve: () => void;
   readonly reject: (error: TunnelError) => void;
@@ -42,6 +45,7 @@ export class Tunnel {
   readonly traffic: Traffic = { openStreams: 0, totalStreams: 0, requests: 0, bytesIn: 0, bytesOut: 0 };
   readonly #options: TunnelOptions;
   readonly #waiting = new Set<WaitingVisitor>();
+  readonly #streams = new Set<OriginStream>();
   #state: 'online' | 'held' | 'offline' = 'offline';
   #owner: SessionOwner | undefined;
   #session: Session | undefined;
@@ -132,26 +136,38 @@ export class Tunnel {
     this.#session = undefined;
     this.#owner = undefined;
     for (const visitor of this.#takeWaiting()) visitor.reject(this.#offline());
+    for (const stream of this.#streams) stream.retire();
     this.#options.onOffline(this);
   }
 
   /**
-   * A stream to the origin, now or when a held tunnel's owner is back.
+   * A stream to the origin, now or when a held tunnel's owner is back; `onWait` is called when it has to wait.
    * Throws or rejects with TUNNEL_OFFLINE, LIMIT_EXCEEDED, LINK_LOST, or HOST_MISDIRECTED when the visitor's TLS ends in
    * another place than the tunnel's.
    */
-  openStream(visit: Visit): ByteStream | Promise<ByteStream> {
+  openStream(visit: Visit, onWait: OnWait): ByteStream | Promise<ByteStream> {
     if (visit.tlsEnds !== this.#tls) {
       throw new TunnelError('HOST_MISDIRECTED', 'The connection was made while TLS of this hostname ended elsewhere');
     }
     if (this.#state === 'offline') throw this.#offline();
-    if (this.#state === 'held') return this.#wait().then(() => this.openStream(visit));
+    if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
     const stream = this.#session?.openStream();
     if (stream === undefined) throw this.#offline();
-    return new OriginStream(stream, writeOpening({ ...visit, tunnel: this.name }), this.traffic);
+    const origin = new OriginStream(
+      stream,
+      writeOpening({ ...visit, tunnel: this.name }),
+      this.traffic,
+      this.#onStreamOver,
+    );
+    this.#streams.add(origin);
+    return origin;
   }
 
-  #wait(): Promise<void> {
+  readonly #onStreamOver = (stream: OriginStream): void => {
+    this.#streams.delete(stream);
+  };
+
+  #wait(onWait: OnWait): Promise<void> {
     if (this.#waiting.size >= this.#options.heldVisitors) {
       throw new TunnelError(
         'LIMIT_EXCEEDED',
@@ -162,7 +178,11 @@ export class Tunnel {
       );
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.add({ resolve, reject });
+      const visitor = { resolve, reject };
+      this.#waiting.add(visitor);
+      onWait(() => {
+        if (this.#waiting.delete(visitor)) reject(new TunnelError('STREAM_RESET', 'The visitor left while waiting'));
+      });
     });
   }
 

@@ -263,6 +263,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   }
 
   onDrain(): void {
+    if (this.#requestBody !== undefined) this.#setDeadline(this.limits.bodyIdleMs);
     if (!this.#held.full) this.#socket.resume();
   }
 
@@ -285,6 +286,12 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     if (this.#response.state === 'idle') return;
     if (error?.code === 'STREAM_RESET' && this.#mayRepeat()) this.#repeat();
     else this.#fail(error ?? new TunnelError('ORIGIN_CLOSED', 'The origin closed the connection without a response'));
+  }
+
+  /** Idle, the stream ends now; otherwise it serves no exchange after this one. */
+  onRetire(): void {
+    this.#streamRoute = undefined;
+    if (this.#phase === 'head') this.#endStream();
   }
 
   /**
@@ -323,7 +330,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   responseEnded(reusable: boolean): void {
     if (this.#requestBody !== undefined) {
       this.#dropStream(new TunnelError('STREAM_RESET', 'The origin answered before the request ended'));
-    } else if (!reusable) {
+    } else if (!reusable || this.#streamRoute === undefined) {
       this.#endStream();
     }
     this.#writer.flush();
@@ -390,9 +397,10 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
 
   onTick(nowMs: number): void {
     if (nowMs < this.#deadlineAtMs) return;
-    // A body that we ourselves hold back because the origin is slow is not the visitor's fault.
-    if (this.#requestBody !== undefined && this.#socket.isPaused()) return;
-    if (this.#phase === 'exchange' && this.#response.state === 'head' && this.#requestBody === undefined) {
+    if (this.#requestBody !== undefined && this.#socket.isPaused()) {
+      // We hold the visitor back because the origin takes nothing.
+      this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
+    } else if (this.#phase === 'exchange' && this.#response.state === 'head' && this.#requestBody === undefined) {
       this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin did not begin its response in time'));
     } else if (this.#phase === 'head' && !this.#heads.partial) {
       this.#linger();

@@ -16,7 +16,7 @@ const OBEY = `
     }
     await close();
     process.stdin.destroy();
-    console.log(JSON.stringify(process.getActiveResourcesInfo()));
+    setTimeout(() => console.log(JSON.stringify(process.getActiveResourcesInfo())), 1_000).unref();
   }
 `;
 

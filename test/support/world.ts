@@ -204,8 +204,16 @@ export class RunningProgram {
   readonly exited: Promise<number | null>;
   readonly #waiting = new Set<() => void>();
 
-  constructor(t: TestContext, file: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(process.execPath, [file, ...args], {
+  /** `wrapper` is a command that runs the command after it, such as `ip netns exec NAME`. */
+  constructor(
+    t: TestContext,
+    file: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    wrapper: readonly string[] = [],
+  ) {
+    const [command = process.execPath, ...rest] = [...wrapper, process.execPath, file, ...args];
+    this.child = spawn(command, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });

@@ -1,0 +1,70 @@
+/** One of a session's links breaks: its streams end, everything else goes on, and the link comes back. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CountingProxy } from './support/counting-proxy.js';
+import { downloads, Origin } from './support/fault-origin.js';
+import { ask, VisitorConnection } from './support/fault-visitor.js';
+import { until, within } from './support/within.js';
+import { RelayHome, startClient } from './support/world.js';
+
+const GIB = 2 ** 30;
+
+test('a broken link costs its own streams; the session, its tunnel and its other streams stay, and it is replaced', async (t) => {
+  const origin = await Origin.http(t, downloads(GIB));
+  const relay = await new RelayHome(t).start(t);
+  const proxy = await CountingProxy.start(t, relay.port('https'));
+  const client = await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 2' });
+  const session = () => relay.relay.status().sessions[0];
+  await until(5_000, 'second link', () => session()?.links.length === 2 || undefined);
+  const { id } = session() ?? {};
+
+  const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
+  const visitors = await Promise.all([VisitorConnection.open(t, site), VisitorConnection.open(t, site)]);
+  for (const visitor of visitors) {
+    visitor.get(site, '/film');
+    await visitor.receivedBytes(2 ** 20);
+  }
+  assert.deepEqual(
+    session()?.links.map(({ streams }) => streams),
+    [1, 1],
+  );
+  proxy.cut();
+  const first = await within(
+    2_000,
+    'end of one download',
+    Promise.race(visitors.map(({ closed }, at) => closed.then(() => at))),
+  );
+  const survivor = visitors[1 - first];
+  const before = survivor?.bytes ?? 0;
+  await within(
+    2_000,
+    'progress of the other download',
+    survivor?.receivedBytes(before + 16 * 2 ** 20) ?? Promise.reject(),
+  );
+  assert.equal((await ask(site, { path: '/small' })).body, 'small');
+  await until(5_000, 'new link', () => session()?.links.length === 2 || undefined);
+  assert.equal(session()?.id, id);
+  assert.equal(relay.relay.status().tunnels[0]?.state, 'online');
+  assert.deepEqual(client.events, ['up app']);
+  assert.equal(proxy.count, 3);
+  for (const visitor of visitors) visitor.leave('end');
+});
+
+test('a session whose links all break comes back as a new one; requests in between wait and are served', async (t) => {
+  const origin = await Origin.http(t, downloads(GIB));
+  const relay = await new RelayHome(t).start(t);
+  const proxy = await CountingProxy.start(t, relay.port('https'));
+  const client = await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 1' });
+  const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
+  proxy.hold();
+  proxy.cut();
+  await until(2_000, 'held tunnel', () => relay.relay.status().tunnels[0]?.state === 'held' || undefined);
+  const answers = Array.from({ length: 20 }, () => ask(site, { path: '/small' }));
+  await until(5_000, 'requests', () => relay.relay.status().tunnels[0]?.requests === answers.length || undefined);
+  proxy.letGo();
+  for (const { status, body } of await within(5_000, 'answers', Promise.all(answers))) {
+    assert.deepEqual([status, body], [200, 'small']);
+  }
+  assert.deepEqual(client.events, ['up app', 'down app LINK_LOST', 'reconnecting LINK_LOST', 'up app']);
+  assert.equal(proxy.count, 2);
+});
