@@ -81,7 +81,7 @@ export class Relay {
       relay: config.domain,
       limits: config.limits,
       log,
-      token: (id) => this.#tokens.get(id),
+      token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claim(session, claim),
       refused,
     });
@@ -281,6 +281,7 @@ export class Relay {
 
   #onTokensChanged(): void {
     this.#sessions.enforceTokens();
+    for (const tunnel of this.#routes.tunnels) tunnel.releaseUnless((id) => this.#tokens.get(id) !== undefined);
     void this.#knowHosts('offline');
   }
 

@@ -173,6 +173,7 @@ const V2 = writeProxyV2({ command: 'proxy', ...ADDRESSES, tlvs: [{ type: 0x04, v
 
 test('inbound PROXY v1 and v2 name the visitor, whose own fields are not believed', async (t) => {
   const relay = await startProxiedRelay(t, await startMirror(t));
+  assert.equal(relay.relay.status().sessions[0]?.clientAddress, '192.0.2.77');
   const v1 = await talkBehindProxy(t, relay, V1);
   const byV1 = { for: '203.0.113.9', ip: '203.0.113.9', forwarded: `for=203.0.113.9;proto=https;host=${APP}` };
   assert.deepEqual(ours(await fieldsSeen(v1, PRETENDING)), { ...DIRECT, ...byV1 });

@@ -1,7 +1,7 @@
 /** Every kind of origin that tunnel.yaml can name, and what a tunnel can ask for on the way to it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
@@ -17,6 +17,7 @@ import { endConnections, listen, startHttpOrigin, startRawOrigin } from './suppo
 import { requireTool } from './support/require-tool.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { type IssuedCertificate, TestCa } from './support/test-ca.js';
+import { runTool } from './support/tool-process.js';
 import { RelayHome, RunningProgram, type RunningRelay, TUNNEL_PROGRAM, writeTunnelConfig } from './support/world.js';
 
 const ca = await TestCa.make();
@@ -48,13 +49,13 @@ async function visit(t: TestContext, relay: RunningRelay, fields = ''): Promise<
   return visitor.response();
 }
 
-/** A relay with a client that is a process of its own and trusts the test's CA beside the public ones. */
-async function startTrustingTunnel(t: TestContext, origin: string): Promise<RunningRelay> {
+/** A relay with a client that is a process of its own and trusts one more CA, the test's, beside the public ones. */
+async function startTrustingTunnel(t: TestContext, origin: string, trusted = ca.certPem): Promise<RunningRelay> {
   const home = new RelayHome(t);
   const relay = await home.start(t);
   const folder = temporaryFolder(t);
   const caFile = join(folder, 'origin-ca.pem');
-  writeFileSync(caFile, ca.certPem);
+  writeFileSync(caFile, trusted);
   const config = writeTunnelConfig(folder, relay.port('https'), home, [appTunnel(origin)]);
   const env = { NODE_EXTRA_CA_CERTS: caFile, XDG_RUNTIME_DIR: folder };
   await new RunningProgram(t, TUNNEL_PROGRAM, ['up', '--json', '--config', config], env).line('"event":"up"');
@@ -71,6 +72,30 @@ test('an https origin at an address proves the public hostname', async (t) => {
   const origin = await startTlsOrigin(t, await ca.issue(APP));
   const relay = await startTrustingTunnel(t, `https://127.0.0.1:${origin.port}`);
   assert.equal((await visit(t, relay)).body, `${APP} http/1.1 https`);
+});
+
+test('an https origin at an address may also prove that address', async (t) => {
+  const openssl = requireTool(t, 'openssl', 'openssl');
+  if (openssl === undefined) return;
+  const folder = temporaryFolder(t);
+  const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  const curve = [
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-keyout',
+    keyFile,
+    '-out',
+    certFile,
+  ];
+  const name = ['-subj', '/CN=nas', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2'];
+  await runTool(t, openssl, ['req', '-x509', ...curve, ...name]);
+  const cert = readFileSync(certFile, 'utf8');
+  const origin = await startTlsOrigin(t, { key: readFileSync(keyFile, 'utf8'), cert });
+  const relay = await startTrustingTunnel(t, `https://127.0.0.1:${origin.port}`, cert);
+  assert.equal((await visit(t, relay)).status, 200);
 });
 
 test('an https origin with the certificate of another name gets no request', async (t) => {

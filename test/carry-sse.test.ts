@@ -46,8 +46,7 @@ test('each event arrives before the next one is sent', async (t) => {
 });
 
 test('a stream of events lives on through silences of the origin, whatever the limits on visitors are', async (t) => {
-  const limits =
-    'head_timeout: 100ms, keep_alive_timeout: 100ms, body_idle_timeout: 100ms, upgraded_idle_timeout: 100ms';
+  const limits = 'keep_alive_timeout: 100ms, body_idle_timeout: 100ms, upgraded_idle_timeout: 100ms';
   const { visitor, events } = await listen(t, `limits: { ${limits} }`);
   events.write('data: before\n\n');
   await visitor.until('before\n\n');

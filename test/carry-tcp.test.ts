@@ -152,7 +152,7 @@ test('an origin that refuses is a reset for the visitor, and the tunnel stays', 
 
 test('a silent connection ends after tcp_idle_timeout, one with traffic does not', async (t) => {
   const origin = await startRawOrigin(t);
-  const yaml = 'limits: { tcp_idle_timeout: 600ms }';
+  const yaml = 'limits: { tcp_idle_timeout: 1s }';
   const { port } = await startTcpTunnel(t, `127.0.0.1:${origin.port}`, '', { yaml });
   const [silent, busy] = [await talkTcp(t, port), await talkTcp(t, port)];
   const timer = setInterval(() => busy.send('.'), 100);

@@ -68,3 +68,21 @@ test('a session whose links all break comes back as a new one; requests in betwe
   assert.deepEqual(client.events, ['up app', 'down app LINK_LOST', 'reconnecting LINK_LOST', 'up app']);
   assert.equal(proxy.count, 2);
 });
+
+test('a client that is replaced while it opens a link learns it there, and leaves its successor alone', async (t) => {
+  const origin = await Origin.http(t, downloads(GIB));
+  const relay = await new RelayHome(t).start(t);
+  const proxy = await CountingProxy.start(t, relay.port('https'));
+  const old = await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 2' });
+  await until(5_000, 'second link', () => relay.relay.status().sessions[0]?.links.length === 2 || undefined);
+  proxy.hold();
+  proxy.cut();
+  await until(5_000, 'attempt', () => proxy.count === 3 || undefined);
+  proxy.freeze();
+  const heir = await relay.client(t, [origin.tunnel('app')]);
+  const { id } = relay.relay.status().sessions[0] ?? {};
+  proxy.letGo();
+  await assert.rejects(within(5_000, 'end of the old client', old.done), { code: 'SESSION_REPLACED' });
+  assert.deepEqual(heir.events, ['up app']);
+  assert.equal(relay.relay.status().sessions[0]?.id, id);
+});

@@ -1,12 +1,20 @@
 /** A token ends: so does the session that it opened, within a second, and the client knows that no retry helps. */
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { makeGrants } from '../relay-server/sessions/grants.js';
 import { Secret } from '../shared/secret.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
 import { statusOf, statusUntil } from './support/relay-probe.js';
-import { within } from './support/within.js';
-import { RELAY_PROGRAM, RelayHome, RunningProgram, startRelayProcess, startTunnelProcess } from './support/world.js';
+import { until, within } from './support/within.js';
+import {
+  RELAY_PROGRAM,
+  RelayHome,
+  RunningProgram,
+  type RunningRelay,
+  startRelayProcess,
+  startTunnelProcess,
+} from './support/world.js';
 
 const ENDS_MS = 1_000;
 /** What a loaded machine may take to look at it. */
@@ -57,6 +65,11 @@ async function visit(t: TestContext, world: World): Promise<VisitorConnection> {
   return visitor;
 }
 
+/** The states of its tunnels, as `relay status` tells them. */
+function statesOf({ relay }: RunningRelay): string[] {
+  return relay.status().tunnels.map(({ state }) => state);
+}
+
 describe('the end of a token', { concurrency: 2 }, () => {
   test('"relay token revoke" ends the running session within a second, and the client exits with 77', async (t) => {
     const world = await makeWorld(t);
@@ -101,4 +114,28 @@ describe('the end of a token', { concurrency: 2 }, () => {
     assert.equal(await within(10_000, 'end of the client', late.exited), 77);
     assert.equal((await statusOf(world.admin)).refusals.TOKEN_REJECTED, 1);
   });
+
+  test('a hostname that is held for a token is free for its successor when the token is rotated', async (t) => {
+    const home = new RelayHome(t);
+    const tunnel = '{ name: app, host: app.relay.localhost, origin: "http://127.0.0.1:1" }';
+    const before = await home.start(t);
+    const early = await before.client(t, [tunnel]);
+    early.client.close();
+    await before.relay.close();
+    const after = await home.start(t);
+    assert.deepEqual(statesOf(after), ['held']);
+    const { text } = home.tokens.rotate('home');
+    await until(ENDS_MS + GRACE_MS, 'the hold ends', () => (statesOf(after).includes('held') ? undefined : true));
+    const late = await after.client(t, [tunnel], { token: text, clientId: 'another' });
+    assert.deepEqual(late.events, ['up app']);
+  });
+});
+
+test('a token that is a moment old is known at once', async (t) => {
+  const relay = await new RelayHome(t, { hosts: ['other.relay.localhost'] }).start(t);
+  const { text } = relay.home.tokens.create('newcomer', makeGrants(['new.relay.localhost'], []));
+  const client = await relay.client(t, ['{ name: new, host: new.relay.localhost, origin: "http://127.0.0.1:9" }'], {
+    token: text,
+  });
+  assert.deepEqual(client.events, ['up new']);
 });

@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  type AttackedWorld,
   assertAllFreed,
   assertOnlyGood,
   assertRefusal,

@@ -1,6 +1,6 @@
 /** The package: what `npm pack` puts into it is all that both programs need on another machine. */
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ const ALWAYS = ['package.json', 'README.md', 'LICENSE'];
 
 /** Runs a shell command in `folder`; returns its stdout, and fails the test when it fails. */
 async function shell(t: TestContext, folder: string, command: string): Promise<string> {
-  const home = `export HOME="$1" npm_config_cache="$1/.npm" npm_config_update_notifier=false`;
+  const home = `export HOME="$1" PATH="$1/node_modules/.bin:$PATH" npm_config_cache="$1/.npm" npm_config_update_notifier=false`;
   const answer = await runTool(t, 'sh', ['-c', `cd "$1" && ${home} && ${command}`, 'sh', folder]);
   assert.equal(answer.code, 0, `${command}: ${answer.stdout}${answer.stderr}`);
   return answer.stdout;
@@ -79,13 +79,13 @@ test('installed into an empty folder, it makes a relay and joins a client to it'
   provideDependencies(folder);
   await shell(t, folder, `npm install --ignore-scripts --prefer-offline ${tarball}`);
   assert.equal((await shell(t, folder, 'npx relay --version')).trim(), about.version);
-  assert.match(await shell(t, folder, 'npx relay --help'), /Usage: relay /);
+  assert.match(await shell(t, folder, 'relay --help'), /Usage: relay /);
   assert.match(await shell(t, folder, 'npx tunnel --help'), /Usage: tunnel /);
 
-  const joinCommand = await shell(t, folder, 'npx relay init --domain example.com --dir relay');
-  assert.match(await shell(t, folder, 'npx relay check --config relay/relay.yaml'), /relay\.yaml: ok/);
-  await shell(t, folder, `npx ${joinCommand.trim()} --config home/tunnel.yaml`);
-  assert.match(await shell(t, folder, 'npx tunnel check --config home/tunnel.yaml'), /tunnel\.yaml: ok/);
+  const joinCommand = await shell(t, folder, 'relay init --domain example.com --dir relay');
+  assert.match(await shell(t, folder, 'relay check --config relay/relay.yaml'), /relay\.yaml: ok/);
+  await shell(t, folder, `${joinCommand.trim()} --config home/tunnel.yaml`);
+  assert.match(await shell(t, folder, 'tunnel check --config home/tunnel.yaml'), /tunnel\.yaml: ok/);
 });
 
 test('signals reach the quickstart, and only tests that exist are run', () => {
@@ -94,4 +94,19 @@ test('signals reach the quickstart, and only tests that exist are run', () => {
   // Node 20 knows no patterns, so the shell must see this one; what an earlier build left behind must not run.
   assert.match(about.scripts.test, / dist\/test\/\*\.test\.js$/);
   assert.match(about.scripts.pretest, /^npm run --silent clean && /);
+});
+
+test('every file that the README leads to is there, and so is every npm script', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, link = '']) => link);
+  assert.ok(links.length >= 4);
+  assert.deepEqual(
+    links.filter((link) => !existsSync(join(root, link))),
+    [],
+  );
+  const scripts = [...readme.matchAll(/npm (?:run )?(start|test|check|bench|format)\b/g)].map(([, name = '']) => name);
+  assert.deepEqual(
+    scripts.filter((name) => about.scripts[name] === undefined),
+    [],
+  );
 });

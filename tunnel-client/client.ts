@@ -30,7 +30,8 @@ const DRAIN_POLL_MS = 50;
 export interface ClientEvents {
   up(tunnel: { name: string; url: string; origin: string }): void;
   denied(denied: { name: string; code: ErrorCode; message: string }): void;
-  down(tunnel: { name: string; url: string; code: ErrorCode; message: string }): void;
+  /** Without a failure when that was asked for. */
+  down(tunnel: { name: string; url: string; code?: ErrorCode; message?: string }): void;
   reconnecting(failure: { code: ErrorCode; message: string; retryInMs: number }): void;
   /** Anything that a status line would show has changed. */
   changed(): void;
@@ -211,12 +212,13 @@ export class Client {
 
   #onSessionEnded(session: ClientSession, error: TunnelError): void {
     if (this.#session === session) this.#session = undefined;
-    this.#options.log.info({ session: session.id, code: error.code, reason: error.message }, 'session ended');
+    const { code, message } = error;
+    this.#options.log.info({ session: session.id, code, reason: message }, 'session ended');
+    const failure = this.#state === 'stopping' ? {} : { code, message };
     for (const tunnel of this.#tunnels.values()) {
       if (tunnel.state !== 'online') continue;
       tunnel.state = 'offline';
-      const { code, message } = error;
-      this.#options.events.down({ name: tunnel.spec.name, url: tunnel.url, code, message });
+      this.#options.events.down({ name: tunnel.spec.name, url: tunnel.url, ...failure });
     }
   }
 

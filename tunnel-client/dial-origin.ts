@@ -2,7 +2,7 @@
  * DialOrigin: opens one connection to an origin and decides what a failure is called.
  */
 import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
 import { TunnelError } from '../shared/errors.js';
 import type { OriginTarget } from './origin-target.js';
 
@@ -64,6 +64,7 @@ class OriginDial {
       servername,
       rejectUnauthorized: target.verifyTls,
       ALPNProtocols: ['http/1.1'],
+      checkServerIdentity: (name, certificate) => checkOrigin(name, target.host, certificate),
     });
     this.#watch(tls, 'secureConnect', this.#onOpen);
   };
@@ -98,6 +99,12 @@ class OriginDial {
     socket?.off('error', this.#onError);
     return socket;
   }
+}
+
+/** An origin that is dialled by its IP address may show a certificate for that address or for the public hostname. */
+function checkOrigin(name: string, host: string, certificate: PeerCertificate): Error | undefined {
+  const wrongName = checkServerIdentity(name, certificate);
+  return wrongName === undefined || name === host ? wrongName : checkServerIdentity(host, certificate);
 }
 
 function isName(host: string): boolean {

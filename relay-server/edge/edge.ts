@@ -215,7 +215,9 @@ export class Edge implements SiteHost {
     else socket.end(alert, () => socket.destroy());
   }
 
-  readonly #onTlsError = (error: Error): void => {
+  readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
+    // After a handshake that took too long Node leaves this to us.
+    socket.destroy();
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };

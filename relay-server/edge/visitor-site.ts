@@ -59,6 +59,7 @@ export class VisitorSite implements HttpSite {
   }
 
   route(head: RequestHead): HttpRoute {
+    if (head.hostname === '') this.#nameByTls(head);
     const tunnel = this.#host.routes.find(head.hostname);
     if (tunnel !== undefined && tunnel.tls !== 'relay') {
       throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
@@ -70,6 +71,12 @@ export class VisitorSite implements HttpSite {
     }
     this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tlsVersion);
     return this.#route;
+  }
+
+  /** HTTP/1.0 need not say which host it means; the TLS handshake did. */
+  #nameByTls(head: RequestHead): void {
+    head.hostname = this.#serverName;
+    head.authority = this.#serverName;
   }
 
   forwarded(head: RequestHead, requestId: string): ForwardedFields {

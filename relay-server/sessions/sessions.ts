@@ -17,6 +17,9 @@ import { type ProvenLink, shakeHands } from './handshake.js';
 import { Session, type SessionHost, type SessionLimits } from './session.js';
 import { isExpired, type TokenRecord } from './token-record.js';
 
+/** Replaced sessions remembered for links of theirs that come late; the oldest make room. */
+const MAX_REPLACED = 1_024;
+
 export interface SessionsLimits extends SessionLimits {
   readonly linksPerIp: number;
   readonly linkHandshakeMs: number;
@@ -40,6 +43,8 @@ export class Sessions implements SessionHost {
   readonly claim: SessionHost['claim'];
   readonly #options: SessionsOptions;
   readonly #byId = new Map<string, Session>();
+  /** Ids. Were one unknown, its client would begin anew and replace its own successor. */
+  readonly #replaced = new Set<string>();
   readonly #handshaking = new Set<Link>();
   readonly #links: HeldPerAddress;
   readonly #failures: FailuresPerMinute;
@@ -152,10 +157,18 @@ export class Sessions implements SessionHost {
       const { tokenId, clientId } = session.owner;
       if (tokenId !== proof.tokenId || clientId !== proof.clientId) continue;
       session.close('SESSION_REPLACED', 'Session replaced: the same client connected anew', true);
+      this.#replaced.add(session.id);
+    }
+    for (const oldest of this.#replaced) {
+      if (this.#replaced.size <= MAX_REPLACED) break;
+      this.#replaced.delete(oldest);
     }
   }
 
   #find(proof: Proof): Session {
+    if (this.#replaced.has(proof.sessionId)) {
+      throw new TunnelError('SESSION_REPLACED', 'Cannot join session: the same client connected anew');
+    }
     const session = this.#byId.get(proof.sessionId);
     const same = session?.owner.tokenId === proof.tokenId && session.owner.clientId === proof.clientId;
     if (session === undefined || !same) {

@@ -129,6 +129,11 @@ export class Tunnel {
     this.#timer = setTimeout(() => this.release(), this.#options.heldMs);
   }
 
+  /** Gives it up when the token that it is held for has ended: nobody could come back with it. */
+  releaseUnless(isWelcome: (tokenId: string) => boolean): void {
+    if (this.#state === 'held' && this.#owner !== undefined && !isWelcome(this.#owner.tokenId)) this.release();
+  }
+
   /** Its owner gave it back, or did not come. */
   release(): void {
     this.#stopHolding();

@@ -86,6 +86,7 @@ export function assertRefusal(response: RawResponse, status: number, code = 'REQ
 
 /** Sends the pieces so that each is a TLS record of its own, and stops when the connection ends. */
 export async function sendEach(visitor: Conversation, pieces: readonly Buffer[]): Promise<void> {
+  visitor.socket.setNoDelay(true);
   for (const piece of pieces) {
     if (visitor.socket.destroyed) return;
     await new Promise((resolve) => visitor.socket.write(piece, resolve));

@@ -9,6 +9,7 @@ export class CountingProxy {
   count = 0;
   readonly #target: number;
   readonly #open = new Set<Socket>();
+  readonly #far = new Set<Socket>();
   #held: Socket[] | undefined;
 
   private constructor(port: number, target: number) {
@@ -34,6 +35,12 @@ export class CountingProxy {
     oldest?.resetAndDestroy();
   }
 
+  /** From now on nothing moves on the connections that are open; neither end is told. */
+  freeze(): void {
+    for (const socket of this.#open) socket.unpipe().pause();
+    for (const socket of this.#far) socket.unpipe().pause();
+  }
+
   /** From now on new connections are accepted and then nothing happens to them, until `letGo`. */
   hold(): void {
     this.#held ??= [];
@@ -55,7 +62,13 @@ export class CountingProxy {
 
   #pass(near: Socket): void {
     const far = connect(this.#target, '127.0.0.1');
-    far.on('error', () => {}).once('close', () => near.destroy());
+    this.#far.add(far);
+    far
+      .on('error', () => {})
+      .once('close', () => {
+        this.#far.delete(far);
+        near.destroy();
+      });
     near.once('close', () => far.destroy());
     near.pipe(far).pipe(near);
   }
