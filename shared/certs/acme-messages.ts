@@ -34,6 +34,7 @@ export interface Authorization {
 
 export interface OfferedChallenge {
   readonly type: string;
+  readonly status: string;
   readonly url: string;
   readonly token: string;
   readonly error: Problem | undefined;
@@ -86,7 +87,7 @@ export function readAuthorization(data: unknown): Authorization {
 function readChallenge(fields: Fields): OfferedChallenge[] {
   const [type, url, token] = [text(fields.type), text(fields.url), text(fields.token)];
   if (type === undefined || url === undefined || token === undefined || !TOKEN.test(token)) return [];
-  return [{ type, url, token, error: problemIn(fields) }];
+  return [{ type, status: text(fields.status) ?? 'pending', url, token, error: problemIn(fields) }];
 }
 
 function problemIn(fields: Fields): Problem | undefined {

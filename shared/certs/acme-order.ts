@@ -133,11 +133,7 @@ async function check(
 ): Promise<void> {
   const hostname = nameOf(authorization);
   await connection.respond(offered.url);
-  const seen = await poll(
-    plan,
-    () => connection.authorization(url),
-    ({ status }) => status !== 'pending',
-  );
+  const seen = await poll(plan, () => connection.authorization(url), isDecided);
   if (seen.status === 'valid') return;
   const type = offered.type as ChallengeType;
   const problem =
@@ -145,6 +141,11 @@ async function check(
   const caaIdentity = connection.directory.caaIdentities[0];
   const failure = failureOf(problem, { hostnames: [hostname], ca: plan.ca, challenge: type, caaIdentity });
   throw new ChallengesFailed([{ hostname, type, failure }]);
+}
+
+/** RFC 8555 §8.2; step-ca (in Caddy) says what was wrong and leaves the challenge pending until it is asked again. */
+function isDecided({ status, challenges }: Authorization): boolean {
+  return status !== 'pending' || challenges.some((one) => one.status === 'pending' && one.error !== undefined);
 }
 
 function waysFor(authorization: Authorization, plan: OrderPlan) {

@@ -186,7 +186,9 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
         ? `Check that the TXT record of _acme-challenge.${name} is written in the zone that the internet sees.`
         : `Check that the A and AAAA records of ${name} are the address of this relay, and that no proxy stands before it.`;
     case 'dns':
-      return `Create an A or AAAA record for ${name} that points to this relay, and check its DNS servers (DNSSEC too).`;
+      return attempt.challenge === 'dns-01'
+        ? `Check that the zone of _acme-challenge.${name} is delegated, and its DNS servers (DNSSEC too).`
+        : `Create an A or AAAA record for ${name} that points to this relay, and check its DNS servers (DNSSEC too).`;
     case 'caa':
       return `Allow the CA: add the CAA record 0 issue "${attempt.caaIdentity ?? attempt.ca}" for ${name}, or remove the others.`;
     case 'rate-limited':
