@@ -16,6 +16,7 @@ import { type Claimed, type Denied, readRelayMessage } from '../shared/messages.
 import { Backoff } from './backoff.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import type { WelcomedLink } from './dial-relay.js';
+import type { HomeEdge } from './home-edge.js';
 import { OriginConnection } from './origin-connection.js';
 
 /** A client trusts its relay with more streams than it will ever open, and with more memory for the fast ones. */
@@ -34,6 +35,7 @@ export interface ClientSessionOptions {
   readonly deadlines: Deadlines;
   readonly log: Log;
   readonly tunnels: ReadonlyMap<string, ClientTunnel>;
+  readonly home: HomeEdge;
   /** Opens one more link of the session with this id. */
   readonly dial: (sessionId: string, signal: AbortSignal) => Promise<WelcomedLink>;
   readonly onUp: (tunnel: ClientTunnel) => void;

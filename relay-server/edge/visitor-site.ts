@@ -8,6 +8,7 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
+import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
 import type { HttpConnection } from '../../shared/http/http-connection.js';
 import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
@@ -170,14 +171,4 @@ class VisitorRoute implements HttpRoute {
 /** An item of X-Forwarded-For as element of Forwarded (RFC 7239 §7.4). */
 function forwardedElement(text: string): string {
   return `for=${forwardedNode(plainAddress(text.trim()) ?? 'unknown')}`;
-}
-
-/** RFC 7239 §6: an IPv6 address stands in brackets and quotes. */
-function forwardedNode(address: string): string {
-  return address.includes(':') ? `"[${address}]"` : address;
-}
-
-/** RFC 7239 §4: a value with a colon is no token and stands in quotes. */
-function forwardedHost(authority: string): string {
-  return authority.includes(':') ? `"${authority}"` : authority;
 }

@@ -444,8 +444,9 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#phase = 'lingering';
     this.#held.take();
     this.#dropStream(new TunnelError('STREAM_RESET', 'The connection ended'));
-    this.#setDeadline(LINGER_MS);
-    this.#socket.end();
+    // What was written must get out first, however slow the visitor reads.
+    this.#setDeadline(this.limits.bodyIdleMs);
+    this.#socket.end(() => this.#setDeadline(LINGER_MS));
     this.#socket.resume();
   }
 }
