@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { startTestDns } from './acme-dns.js';
 import { freePort } from './free-port.js';
 import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
@@ -34,16 +35,14 @@ export interface Pebble {
   readonly process: ToolProcess;
   /** PEM of the root that signs what it issues. */
   root(): Promise<string>;
-  /** One request to challtestsrv's management, e.g. `set-txt`. */
-  dns(command: string, body: object): Promise<void>;
-  readonly dnsManagement: string;
 }
 
 /** Starts pebble; undefined when it is missing and the test is skipped. */
 export async function startPebble(t: TestContext, options: PebbleOptions = {}): Promise<Pebble | undefined> {
   const pebble = requireTool(t, 'pebble', 'pebble');
-  const challtestsrv = requireTool(t, 'pebble-challtestsrv', 'pebble');
-  if (pebble === undefined || challtestsrv === undefined) return undefined;
+  if (pebble === undefined) return undefined;
+  const dnsServer = options.dnsServer ?? (await startTestDns(t))?.server;
+  if (dnsServer === undefined) return undefined;
   const folder = temporaryFolder(t);
   const ca = options.ca ?? (await TestCa.make());
   const files = { ca: join(folder, 'ca.pem'), cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
@@ -52,7 +51,6 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
   writeFileSync(files.cert, own.cert);
   writeFileSync(files.key, own.key);
   const [port, managementPort] = [options.port ?? (await freePort()), await freePort()];
-  const mock = options.dnsServer === undefined ? await startDns(t, challtestsrv) : undefined;
   const config = join(folder, 'pebble.json');
   const settings = {
     listenAddress: `127.0.0.1:${port}`,
@@ -67,7 +65,6 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
   };
   writeFileSync(config, JSON.stringify({ pebble: settings }));
   const env = { PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: String(options.nonceReject ?? 50), ...options.env };
-  const dnsServer = options.dnsServer ?? mock?.dnsServer ?? '';
   const process = new ToolProcess(t, pebble, ['-config', config, '-dnsserver', dnsServer, '-strict'], env);
   await process.line('ACME directory available');
   return {
@@ -77,21 +74,7 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     caFile: files.ca,
     process,
     root: () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem),
-    dns: async (command, body) => {
-      const answer = await fetch(`${mock?.management}/${command}`, { method: 'POST', body: JSON.stringify(body) });
-      if (!answer.ok) throw new Error(`challtestsrv: ${answer.status}`);
-    },
-    dnsManagement: mock?.management ?? '',
   };
-}
-
-async function startDns(t: TestContext, challtestsrv: string) {
-  const [dnsPort, managementPort] = [await freePort(), await freePort()];
-  const dnsServer = `127.0.0.1:${dnsPort}`;
-  const args = ['-dns01', dnsServer, '-management', `127.0.0.1:${managementPort}`, '-defaultIPv6', ''];
-  const process = new ToolProcess(t, challtestsrv, [...args, '-http01', '', '-https01', '', '-tlsalpn01', '']);
-  await process.line('Starting management server');
-  return { dnsServer, management: `http://127.0.0.1:${managementPort}` };
 }
 
 function get(url: string, ca: string): Promise<string> {
