@@ -65,7 +65,7 @@ export class Relay {
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource) {
+  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource, protectedHosts: ProtectedHosts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
     this.#config = config;
     this.#log = log;
@@ -75,7 +75,7 @@ export class Relay {
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
     this.#remembered = new RememberedHosts(config.stateDir);
-    this.#protected = ProtectedHosts.open(config.stateDir);
+    this.#protected = protectedHosts;
     this.#routes = new Routes({ ...config.limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
     this.#sessions = new Sessions({
       relay: config.domain,
@@ -122,10 +122,11 @@ export class Relay {
    * then.
    */
   static async start(config: RelayConfig, log: Log): Promise<Relay> {
+    const protectedHosts = ProtectedHosts.open(config.stateDir);
     const certificates = await openCertificates(config, log);
     let relay: Relay | undefined;
     try {
-      relay = new Relay(config, log, certificates);
+      relay = new Relay(config, log, certificates, protectedHosts);
       await relay.#listen();
       return relay;
     } catch (error) {

@@ -43,19 +43,24 @@ const MAX_HOSTS_PER_TOKEN = 1_000;
 
 export class ProtectedHosts {
   readonly #folder: string;
+  readonly #maxPerToken: number;
   readonly #hosts = new Map<string, ProtectedHost>();
 
-  private constructor(folder: string) {
+  private constructor(folder: string, maxPerToken: number) {
     this.#folder = folder;
+    this.#maxPerToken = maxPerToken;
   }
 
-  /** Reads every name. @throws {TunnelError} CONFIG_INVALID naming the file that cannot be used, and the cure. */
-  static open(stateDir: string): ProtectedHosts {
+  /**
+   * Reads every name. `maxPerToken` is how many a token may protect; 1,000 when left out.
+   * @throws {TunnelError} CONFIG_INVALID naming the file that cannot be used, and the cure.
+   */
+  static open(stateDir: string, maxPerToken = MAX_HOSTS_PER_TOKEN): ProtectedHosts {
     const folder = path.join(stateDir, 'protected-hosts');
     makePrivateFolder(folder);
     removeStaleTemporaries(folder);
     checkPrivate(folder, fs.statSync(folder).mode);
-    const hosts = new ProtectedHosts(folder);
+    const hosts = new ProtectedHosts(folder, maxPerToken);
     for (const name of fs.readdirSync(folder).sort()) {
       if (!name.endsWith(SUFFIX) || name.startsWith('.')) continue;
       const entry = readEntry(path.join(folder, name));
@@ -93,7 +98,7 @@ export class ProtectedHosts {
   #checkCount({ host, tokenId }: ProtectedHost): void {
     if (this.#hosts.has(host)) return;
     const count = this.all().filter((other) => other.tokenId === tokenId).length;
-    if (count < MAX_HOSTS_PER_TOKEN) return;
+    if (count < this.#maxPerToken) return;
     const cure = 'Use a wildcard, or ask the relay’s operator: relay host forget NAME';
     throw new TunnelError(
       'LIMIT_EXCEEDED',
