@@ -4,6 +4,7 @@
  */
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
+import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
 import { addCheckCommand } from './check-command.js';
 import { addHostCommands } from './host-command.js';
 import { addInitCommand } from './init-command.js';
@@ -11,6 +12,7 @@ import { addServeCommand } from './serve-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addTokenCommands } from './token-command.js';
 
+freeBuffersAtOnce();
 const io = processIo();
 const program = newProgram('relay', 'Sallyport relay: the public end of your tunnels.');
 addInitCommand(program, io);

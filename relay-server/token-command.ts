@@ -181,9 +181,9 @@ function asJson(record: TokenRecord): object {
     name: record.name,
     id: record.id,
     hosts: record.grants.hosts,
-    tcp_ports: record.grants.tcpPorts,
-    created_at: new Date(record.createdAtMs).toISOString(),
-    expires_at: record.expiresAtMs === undefined ? null : new Date(record.expiresAtMs).toISOString(),
+    tcpPorts: record.grants.tcpPorts,
+    createdAt: new Date(record.createdAtMs).toISOString(),
+    expiresAt: record.expiresAtMs === undefined ? null : new Date(record.expiresAtMs).toISOString(),
     expired: isExpired(record),
   };
 }

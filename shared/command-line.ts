@@ -19,8 +19,8 @@ export function newProgram(name: string, description: string): Command {
     .exitOverride();
 }
 
-/** Runs the verb that `process.argv` names and sets the exit code. */
-export async function runProgram(program: Command): Promise<void> {
+/** Runs the verb that `process.argv` names, and ends the process with the exit code of what came of it. */
+export async function runProgram(program: Command): Promise<never> {
   // A verb inherits neither the override nor the hint by itself when it is added by another file.
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(add --help for usage)');
   try {
@@ -28,6 +28,9 @@ export async function runProgram(program: Command): Promise<void> {
   } catch (error) {
     process.exitCode = report(program.name(), error);
   }
+  // Everything is closed by now. Left to itself, Node (20.20) may spin for ever in its own clean-up when a peer reset a
+  // TLS connection in the very end.
+  process.exit();
 }
 
 function report(program: string, error: unknown): number {

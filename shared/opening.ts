@@ -72,7 +72,7 @@ const TEXT = /^[\x21-\x7e]*$/;
 export function writeOpening(opening: Opening): Buffer {
   for (const field of TEXT_FIELDS) if (!isOpeningText(opening[field])) throw unwritable(field);
   const { tunnel, authority, alpn, tlsVersion, id } = opening;
-  if (tunnel === '') throw unwritable('tunnel');
+  if (!isTunnelName(tunnel)) throw unwritable('tunnel');
   const tlvBytes = textBytes(tunnel) + textBytes(id) + textBytes(authority) + textBytes(alpn) + sslBytes(tlsVersion);
   const into = startProxyV2(addressesOf(opening), tlvBytes);
   let at = into.length - tlvBytes;
@@ -123,6 +123,11 @@ function addressesOf(opening: Opening) {
     destinationAddress: opening.publicAddress,
     destinationPort: opening.publicPort,
   };
+}
+
+/** Whether a tunnel may be called so: the Opening of each of its streams carries the name. */
+export function isTunnelName(text: string): boolean {
+  return text !== '' && isOpeningText(text);
 }
 
 /** Whether an Opening can carry this text: visible ASCII of at most `OPENING_TEXT_LIMIT_BYTES`. */

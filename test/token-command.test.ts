@@ -168,12 +168,12 @@ test('list shows every token as a table or as JSON, without any secret', async (
     name: 'old',
     id: old?.id,
     hosts: ['old.example.com'],
-    tcp_ports: ['22', '30-40'],
-    created_at: new Date(old?.createdAtMs ?? 0).toISOString(),
-    expires_at: '2020-01-01T00:00:00.000Z',
+    tcpPorts: ['22', '30-40'],
+    createdAt: new Date(old?.createdAtMs ?? 0).toISOString(),
+    expiresAt: '2020-01-01T00:00:00.000Z',
     expired: true,
   });
-  assert.deepEqual([json[0].id, json[0].expires_at, json[0].expired], [home?.id, null, false]);
+  assert.deepEqual([json[0].id, json[0].expiresAt, json[0].expired], [home?.id, null, false]);
 });
 
 test('an empty list says how to make a token, and is an empty array as JSON', async (t) => {

@@ -4,11 +4,13 @@
  */
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
+import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
 import { addCheckCommand } from './check-command.js';
 import { addJoinCommand } from './join-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addUpCommand } from './up-command.js';
 
+freeBuffersAtOnce();
 const io = processIo();
 const program = newProgram('tunnel', 'Sallyport client: opens tunnels from home to your relay.');
 addJoinCommand(program, io);

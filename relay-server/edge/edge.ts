@@ -161,6 +161,8 @@ export class Edge implements SiteHost {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
     this.#remember(socket, { visitor, serverName });
+    // The TLS socket inherits this: a visitor who leaves during the handshake is gone at once, not when its time is up.
+    socket.allowHalfOpen = false;
     this.#tls.emit('connection', socket);
   }
 
@@ -236,6 +238,7 @@ export class Edge implements SiteHost {
       this.#options.onOwnSite(socket, visitor);
       return;
     }
+    socket.allowHalfOpen = true; // A half-close means something after an upgrade.
     const tls = { serverName, version: socket.getProtocol() ?? '' };
     this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
   };

@@ -64,7 +64,9 @@ export class OwnSite {
   readonly #onUpgrade = (request: IncomingMessage, socket: TLSSocket, head: Buffer): void => {
     const visitor = this.#visitors.get(socket);
     if (visitor === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
-      socket.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+      const answer = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+      // After an upgrade request the server watches the socket no longer: a visitor who never leaves would stay.
+      socket.end(answer, () => socket.destroy());
       return;
     }
     const closed = new Promise<void>((resolve) => {

@@ -8,11 +8,13 @@
  */
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { DEFAULT_HEARTBEAT } from '../../shared/heartbeat.js';
+import { parseAuthority } from '../../shared/http/authority.js';
 import type { Link } from '../../shared/link.js';
 import { LiveLink } from '../../shared/live-link.js';
 import type { Log } from '../../shared/log.js';
 import { type Claim, readClientMessage } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
+import { isTunnelName } from '../../shared/opening.js';
 import type { Tunnel } from './tunnel.js';
 
 /** Whose session it is. */
@@ -50,8 +52,10 @@ export class Session {
   readonly #host: SessionHost;
   readonly #log: Log;
   readonly #links = new Set<LiveLink>();
-  /** By the client's name for each; undefined while the claim is being decided. */
-  readonly #tunnels = new Map<string, Tunnel | undefined>();
+  /** By the client's name for each. */
+  readonly #tunnels = new Map<string, Tunnel>();
+  /** Claims that are being decided, by the same names; of one name the newest counts. */
+  readonly #claims = new Map<string, Claim>();
   readonly #beganAtMs = performance.now();
   #state: 'ready' | 'draining' | 'closed' = 'ready';
   #left = false;
@@ -76,13 +80,18 @@ export class Session {
     return performance.now() - this.#beganAtMs;
   }
 
-  /** One more link. Throws LIMIT_EXCEEDED or SESSION_UNKNOWN. */
-  addLink(link: Link): void {
+  /** Whether one more link may join. Throws LIMIT_EXCEEDED or SESSION_UNKNOWN. */
+  checkJoining(): void {
     if (this.#state !== 'ready') throw new TunnelError('SESSION_UNKNOWN', `Cannot join session: it is ${this.#state}`);
-    const { limits } = this.#host;
-    if (this.#links.size >= limits.linksPerSession) {
+    if (this.#links.size >= this.#host.limits.linksPerSession) {
       throw new TunnelError('LIMIT_EXCEEDED', `Cannot join session: it has ${this.#links.size} links already`);
     }
+  }
+
+  /** One more link. Throws as `checkJoining`. */
+  addLink(link: Link): void {
+    this.checkJoining();
+    const { limits } = this.#host;
     const live: LiveLink = new LiveLink(link, {
       role: 'relay',
       heartbeat: DEFAULT_HEARTBEAT,
@@ -144,12 +153,13 @@ export class Session {
     this.#state = 'closed';
     for (const tunnel of this.#tunnels.values()) this.#giveBack(tunnel);
     this.#tunnels.clear();
+    this.#claims.clear();
     this.#host.closed(this);
     this.#log.info({ code: error.code, reason: error.message }, 'session ended');
   }
 
-  #giveBack(tunnel: Tunnel | undefined): void {
-    if (tunnel?.session !== this) return;
+  #giveBack(tunnel: Tunnel): void {
+    if (tunnel.session !== this) return;
     if (this.#left) tunnel.release();
     else tunnel.hold(this);
   }
@@ -172,19 +182,21 @@ export class Session {
   }
 
   async #claim(link: LiveLink, claim: Claim): Promise<void> {
+    const { name } = claim;
     try {
       this.#admit(claim);
       const { tunnel, url } = await this.#host.claim(this, claim);
-      if (this.#state === 'closed') return;
+      if (!this.#isWanted(claim)) return abandon(tunnel);
       tunnel.attach(this, claim);
-      this.#tunnels.set(claim.name, tunnel);
-      link.sendMessage({ type: 'claimed', name: claim.name, url, tls: claim.tls });
-      this.#log.info({ tunnel: claim.name, public: tunnel.address }, 'tunnel online');
+      this.#tunnels.set(name, tunnel);
+      link.sendMessage({ type: 'claimed', name, url, tls: claim.tls });
+      this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
       const { code, message } = asTunnelError(error);
-      if (this.#tunnels.get(claim.name) === undefined) this.#tunnels.delete(claim.name);
-      link.sendMessage({ type: 'denied', name: claim.name, code, message });
-      this.#log.warn({ tunnel: claim.name, code, reason: message }, 'claim denied');
+      link.sendMessage({ type: 'denied', name, code, message });
+      this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
+    } finally {
+      if (this.#isWanted(claim)) this.#claims.delete(name);
     }
   }
 
@@ -192,24 +204,43 @@ export class Session {
     if ((claim.host === undefined) === (claim.tcpPort === undefined)) {
       throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot claim: exactly one of host and port is needed');
     }
-    if (this.#tunnels.has(claim.name)) this.#release(claim.name);
-    if (this.#tunnels.size >= this.#host.limits.tunnelsPerSession) {
-      throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim: the session has ${this.#tunnels.size} tunnels already`);
+    if (!isTunnelName(claim.name)) {
+      throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot claim: the name of the tunnel is not short visible ASCII');
     }
-    this.#tunnels.set(claim.name, undefined);
+    if (claim.hostHeader !== undefined && parseAuthority(claim.hostHeader) === undefined) {
+      throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot claim: the host header is no host and port');
+    }
+    this.#release(claim.name);
+    const count = this.#tunnels.size + this.#claims.size;
+    if (count >= this.#host.limits.tunnelsPerSession) {
+      throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim: the session has ${count} tunnels already`);
+    }
+    this.#claims.set(claim.name, claim);
+  }
+
+  /** False when the claim was given back or made anew while it was decided, or when the session is over. */
+  #isWanted(claim: Claim): boolean {
+    return this.#claims.get(claim.name) === claim;
   }
 
   /** The client is stopping: new visitors meet an offline tunnel, streams that exist go on until it closes its links. */
   #leave(): void {
     this.#left = true;
+    this.#claims.clear();
     for (const name of [...this.#tunnels.keys()]) this.#release(name);
   }
 
   #release(name: string): void {
     const tunnel = this.#tunnels.get(name);
     this.#tunnels.delete(name);
+    this.#claims.delete(name);
     if (tunnel?.session !== this) return;
     tunnel.release();
     this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel released');
   }
+}
+
+/** A public port may have been opened for a claim that nobody wants any more. */
+function abandon(tunnel: Tunnel): void {
+  if (tunnel.state === 'offline') tunnel.release();
 }

@@ -129,6 +129,7 @@ export class Sessions implements SessionHost {
 
   #join(link: Link, { proof, token }: ProvenLink, address: string): void {
     const session = proof.sessionId === '' ? this.#begin(proof, token, address) : this.#find(proof);
+    session.checkJoining();
     // The welcome goes first: a stream may follow in the same turn.
     link.sendMessage({
       type: 'welcome',

@@ -19,9 +19,6 @@ const SUFFIX = '.json';
 const DEFAULT_INTERVAL_MS = 250;
 const FULL_LOOK_EVERY = 4;
 
-/** Between two looks that strangers cause. */
-const LEAST_INTERVAL_MS = 100;
-
 export interface TokenWatchOptions {
   /** How often to look at the folder; 250 when left out. */
   readonly intervalMs?: number;
@@ -81,12 +78,11 @@ export class TokenWatch {
   }
 
   /**
-   * The same for a client that has just come: its token may be younger than the last look, so an unknown id is worth
-   * another one, ten times a second at most.
+   * The same for a client that has just come: its token may be younger than the last look. Strangers cause no more than
+   * a glance at the folder; only one that has changed is read.
    */
   find(tokenId: string): TokenRecord | undefined {
-    const isWorthALook = Date.now() - this.#lookedAtMs >= LEAST_INTERVAL_MS;
-    if (!this.#byId.has(tokenId) && isWorthALook) this.#onTick();
+    if (!this.#byId.has(tokenId) && stampOf(this.#folder) !== this.#folderStamp) this.#onTick();
     return this.#byId.get(tokenId);
   }
 

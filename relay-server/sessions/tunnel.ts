@@ -156,14 +156,11 @@ export class Tunnel {
     }
     if (this.#state === 'offline') throw this.#offline();
     if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
+    // Before the stream: if it cannot be written, no stream may be left that nobody owns.
+    const opening = writeOpening({ ...visit, tunnel: this.name });
     const stream = this.#session?.openStream();
     if (stream === undefined) throw this.#offline();
-    const origin = new OriginStream(
-      stream,
-      writeOpening({ ...visit, tunnel: this.name }),
-      this.traffic,
-      this.#onStreamOver,
-    );
+    const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver);
     this.#streams.add(origin);
     return origin;
   }

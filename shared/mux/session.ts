@@ -2,8 +2,8 @@
  * MuxSession: many streams over one transport (yamux, hashicorp spec v0).
  *
  * Decides three things. When to send: frames of one event-loop turn leave as one batch (`setImmediate`: a turn serves
- * many sockets), while no more than BACKLOG_BYTES are on their way, so that a later small write never queues behind
- * megabytes. Who sends: turns.ts. What a peer may do: every limit below; breaking one ends this session and no other.
+ * many sockets), while the outbox is not full, so that a later small write never queues behind megabytes. Who sends:
+ * turns.ts. What a peer may do: every limit below; breaking one ends this session and no other.
  *
  * Owns: its streams and one immediate. Owned by: whoever owns the transport; both end together.
  */
@@ -25,14 +25,9 @@ import {
   TYPE_WINDOW_UPDATE,
   writeHeader,
 } from './frame.js';
+import { type MuxTransport, Outbox } from './outbox.js';
 import { MuxStream, type StreamOwner } from './stream.js';
 import { MAX_FRAME_BYTES, Turns } from './turns.js';
-
-/** Bytes given to the transport and not yet taken by the system. More would only make later, smaller writes wait. */
-const BACKLOG_BYTES = 256 * 1024;
-
-/** Batches on their way, for when they are small: what comes next then waits here and leaves as fewer, larger ones. */
-const BACKLOG_BATCHES = 16;
 
 /** Control frames that may wait for a transport that takes nothing: more than twice what 4,096 streams can owe. */
 const CONTROL_BACKLOG_BYTES = 256 * 1024;
@@ -50,15 +45,7 @@ const MAX_STREAM_ID = 0xffff_ffff;
 /** Round trips remembered; the least of them is the path's, the others include queues. */
 const RTT_SAMPLES = 8;
 
-/** What carries a session's bytes. */
-export interface MuxTransport {
-  /** Bytes at the start of each batch that the transport fills itself (its own framing). */
-  readonly headroomBytes: number;
-  /** The largest batch without headroom. At least HEADER_BYTES + 1. */
-  readonly batchBytes: number;
-  /** Sends whole frames: `batch` from `headroomBytes` on. The transport answers with `MuxSession.sent` once taken. */
-  send(batch: Buffer): void;
-}
+export type { MuxTransport } from './outbox.js';
 
 export interface MuxSessionOptions {
   /** `client` opens streams with odd ids, `server` with even ones (yamux roles, not ours). */
@@ -85,6 +72,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   readonly #reader = new FrameReader(this);
   readonly #streams = new Map<number, MuxStream>();
   readonly #turns = new Turns();
+  readonly #outbox: Outbox;
   #state: 'open' | 'closed' = 'open';
   #goAway: 'none' | 'sent' | 'received' | 'both' = 'none';
 
@@ -96,8 +84,6 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   #control = Buffer.allocUnsafe(512);
   #controlBytes = 0;
   #flush: NodeJS.Immediate | undefined;
-  readonly #sending: number[] = [];
-  #sendingBytes = 0;
   readonly #served: MuxStream[] = [];
 
   #pendingPongs = 0;
@@ -110,6 +96,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   constructor(transport: MuxTransport, options: MuxSessionOptions) {
     this.#transport = transport;
+    this.#outbox = new Outbox(transport);
     this.#options = options;
     this.#nextId = options.firstStreamId ?? (options.role === 'client' ? 1 : 2);
     this.#budgetBytes = options.windowBudgetBytes;
@@ -122,7 +109,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   /** Bytes that wait for the system, an estimate of how long a new stream's first byte would wait. */
   get backlogBytes(): number {
-    return this.#sendingBytes;
+    return this.#outbox.bytes;
   }
 
   get open(): boolean {
@@ -348,23 +335,19 @@ export class MuxSession implements FrameReceiver, StreamOwner {
 
   /** Transport: the oldest batch was taken by the system. */
   sent(): void {
-    this.#sendingBytes -= this.#sending.shift() ?? 0;
+    this.#outbox.taken();
     this.#schedule();
   }
 
-  get #transportHasEnough(): boolean {
-    return this.#sendingBytes >= BACKLOG_BYTES || this.#sending.length >= BACKLOG_BATCHES;
-  }
-
   #schedule(): void {
-    if (this.#flush !== undefined || !this.open || this.#transportHasEnough) return;
+    if (this.#flush !== undefined || !this.open || this.#outbox.full) return;
     if (this.#controlBytes === 0 && this.#turns.empty) return;
     this.#flush = setImmediate(this.#onFlush);
   }
 
   readonly #onFlush = (): void => {
     this.#flush = undefined;
-    while (this.open && !this.#transportHasEnough && this.#sendBatch()) {
+    while (this.open && !this.#outbox.full && this.#sendBatch()) {
       // One batch at a time, until nothing is due or the transport has enough.
     }
     this.#notifyServed();
@@ -382,14 +365,10 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     const { headroomBytes, batchBytes } = this.#transport;
     const dueBytes = this.#controlBytes + this.#turns.estimateBytes(batchBytes);
     if (dueBytes === 0) return false;
-    const batch = Buffer.allocUnsafe(headroomBytes + Math.min(dueBytes, batchBytes));
+    const batch = this.#outbox.open(dueBytes);
     let end = this.#moveControl(batch, headroomBytes);
     end = this.#turns.fill(batch, end, this.#served);
-    if (end === headroomBytes) return false;
-    this.#sending.push(end);
-    this.#sendingBytes += end;
-    this.#transport.send(end === batch.length ? batch : batch.subarray(0, end));
-    return true;
+    return this.#outbox.send(batch, end);
   }
 
   /** Sends a frame now, ahead of all that waits: the session ends, and what it still owed ends with it. */

@@ -44,7 +44,9 @@ export class Waiting {
     const usedBytes = this.#pieces.at(-1)?.length ?? 0;
     const bytes = usedBytes + piece.length;
     if (this.#block === undefined || bytes > BLOCK_BYTES) {
-      this.#block = Buffer.from(piece);
+      // Not Buffer.from: it cuts from a pool, of 64 KiB since Node 24, and a piece that waits would keep all of it.
+      this.#block = Buffer.allocUnsafeSlow(piece.length);
+      piece.copy(this.#block);
       this.#pieces.push(this.#block);
       return;
     }

@@ -36,6 +36,6 @@ export async function connectPlain(
 /** A visitor with another address of loopback, ready to speak. Linux has all of 127.0.0.0/8. */
 export function connectFrom(t: TestContext, relay: RunningRelay, localAddress: string): Promise<TLSSocket> {
   const socket = connect({ host: '127.0.0.1', port: relay.port('https'), localAddress });
-  t.after(() => void socket.destroy());
+  // Ended through its TLS socket alone: Node (20.20) crashes when the socket beneath goes first.
   return connectVisitor(t, relay, { socket });
 }
