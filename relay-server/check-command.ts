@@ -2,8 +2,8 @@
  * `relay check`: says what is wrong with the configuration, without starting anything.
  */
 import type { Command } from 'commander';
+import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
-import { CertificateFiles } from './certs/certificate-files.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';

@@ -7,14 +7,14 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 import { formatAddress } from '../shared/address.js';
+import { CertificateFiles } from '../shared/certs/certificate-files.js';
+import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import type { Log } from '../shared/log.js';
 import type { Claim } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
-import { CertificateFiles } from './certs/certificate-files.js';
-import type { CertificateSource } from './certs/certificates.js';
 import { LocalCa } from './certs/local-ca.js';
 import { Edge } from './edge/edge.js';
 import { OwnSite } from './edge/own-site.js';
@@ -27,8 +27,9 @@ import { publicUrl, relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
 import type { RelayConfig } from './relay-config.js';
 import { mayClaimHost, mayClaimPort } from './sessions/grants.js';
+import { type HomeTlsMode, ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
-import { portAddress, Routes } from './sessions/routes.js';
+import { portAddress, Routes, wildcardAbove } from './sessions/routes.js';
 import type { Session } from './sessions/session.js';
 import { Sessions } from './sessions/sessions.js';
 import { isExpired } from './sessions/token-record.js';
@@ -51,6 +52,7 @@ export class Relay {
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
   readonly #remembered: RememberedHosts;
+  readonly #protected: ProtectedHosts;
   readonly #sessions: Sessions;
   readonly #visitors: Visitors;
   readonly #edge: Edge;
@@ -63,7 +65,7 @@ export class Relay {
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource) {
+  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource, protectedHosts: ProtectedHosts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
     this.#config = config;
     this.#log = log;
@@ -73,6 +75,7 @@ export class Relay {
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
     this.#remembered = new RememberedHosts(config.stateDir);
+    this.#protected = protectedHosts;
     this.#routes = new Routes({ ...config.limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
     this.#sessions = new Sessions({
       relay: config.domain,
@@ -119,10 +122,11 @@ export class Relay {
    * then.
    */
   static async start(config: RelayConfig, log: Log): Promise<Relay> {
+    const protectedHosts = ProtectedHosts.open(config.stateDir);
     const certificates = await openCertificates(config, log);
     let relay: Relay | undefined;
     try {
-      relay = new Relay(config, log, certificates);
+      relay = new Relay(config, log, certificates, protectedHosts);
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -204,6 +208,7 @@ export class Relay {
   async #listen(): Promise<void> {
     const config = this.#config;
     await this.#certificates.prepare(config.domain);
+    this.#knowProtectedHosts();
     await this.#knowHosts('held');
     const listeners: ListenerStatus[] = [
       { name: 'https', address: formatAddress(await this.#edge.listen(config.listen.https)) },
@@ -239,6 +244,17 @@ export class Relay {
 
   // ---- tokens and claims ----
 
+  /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */
+  #knowProtectedHosts(): void {
+    for (const { host, tokenId, tls } of this.#protected.all()) {
+      const tunnel = this.#routes.know(host);
+      tunnel.endTlsAt(tls);
+      const token = this.#tokens.get(tokenId);
+      if (token === undefined || isExpired(token) || !mayClaimHost(token.grants, host)) continue;
+      tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
+    }
+  }
+
   /**
    * Hostnames that a token names exactly, and those it claimed before, are known before their client comes, so that
    * their visitors get a page. After a restart they are held, as for any session that was lost.
@@ -250,6 +266,7 @@ export class Relay {
       const claimed = this.#remembered.of(token.id).filter((host) => mayClaimHost(token.grants, host));
       for (const host of new Set([...exact, ...claimed])) {
         if (host === this.#config.domain || this.#routes.knows(host)) continue;
+        if (!this.#endsTlsOf(host)) continue;
         await this.#prepareQuietly(host);
         const tunnel = this.#routes.know(host);
         if (state === 'held') tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
@@ -280,15 +297,47 @@ export class Relay {
     }
     const host = normalisePattern(claim.host ?? '', 'host');
     if (host === this.#config.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
-    return this.#claimHost(session, host);
+    return claim.tls === 'relay' ? this.#claimHost(session, host) : this.#claimPassedHost(session, host, claim.tls);
   }
 
   async #claimHost(session: Session, host: string): Promise<{ tunnel: Tunnel; url: string }> {
     const tunnel = this.#routes.know(host);
     tunnel.checkTaking(session.owner);
+    this.#checkMayEndTls(host);
     await this.#certificates.prepare(host);
     this.#remembered.remember(host, session.owner.tokenId);
     return { tunnel, url: publicUrl(host, this.#config) };
+  }
+
+  /** A hostname whose TLS the relay never ends: no certificate is made ready, and the promise is on disk first. */
+  async #claimPassedHost(session: Session, host: string, tls: HomeTlsMode): Promise<{ tunnel: Tunnel; url: string }> {
+    const tunnel = this.#routes.know(host);
+    tunnel.checkTaking(session.owner);
+    const below = this.#routes.relayTlsBelow(host);
+    if (below !== undefined) {
+      const message = `Cannot claim ${host} with tls: ${tls}: ${below}, below it, is in use with tls: relay. End that first.`;
+      throw new TunnelError('HOSTNAME_TAKEN', message);
+    }
+    this.#protected.protect({ host, tokenId: session.owner.tokenId, tls });
+    tunnel.endTlsAt(tls);
+    return { tunnel, url: publicUrl(host, this.#config) };
+  }
+
+  /**
+   * Throws NOT_GRANTED when the name, or the wildcard above it, was claimed with TLS that ends elsewhere and the operator
+   * has not said since that it may end here; from then on it may.
+   */
+  #checkMayEndTls(host: string): void {
+    for (const name of [host, wildcardAbove(host)]) {
+      const tunnel = this.#routes.get(name);
+      const inUse = name !== host && tunnel !== undefined && tunnel.tls !== 'relay' && tunnel.state !== 'offline';
+      if (inUse || this.#protected.has(name)) throw endsElsewhere(host, name);
+      tunnel?.endTlsAt('relay');
+    }
+  }
+
+  #endsTlsOf(host: string): boolean {
+    return !this.#protected.has(host) && !this.#protected.has(wildcardAbove(host));
   }
 
   async #claimPort(session: Session, port: number): Promise<{ tunnel: Tunnel; url: string }> {
@@ -309,6 +358,12 @@ export class Relay {
 function notGranted(what: string, token: string): TunnelError {
   const cure = 'Ask the relay’s operator for a token that grants it: relay token create NAME --host … or --tcp-port …';
   return new TunnelError('NOT_GRANTED', `Cannot claim ${what}: token ${token} does not grant it. ${cure}`);
+}
+
+function endsElsewhere(host: string, name: string): TunnelError {
+  const state = `TLS of ${name} was claimed to end at home, and then it never ends at the relay`;
+  const cure = `Write tls: end-to-end, or ask the relay’s operator: relay host forget '${name}'`;
+  return new TunnelError('NOT_GRANTED', `Cannot claim ${host} with tls: relay: ${state}. ${cure}`);
 }
 
 function openCertificates(config: RelayConfig, log: Log): Promise<CertificateSource> | CertificateSource {

@@ -36,6 +36,7 @@ const TABLE = {
   LINK_LOST: { retry: 'yes', wsClose: 4408, status: 502, exit: 69 },
   RELAY_DRAINING: { retry: 'when-told', wsClose: 1001, status: 503 },
   LIMIT_EXCEEDED: { retry: 'yes', wsClose: 4429, status: 503, verdict: 5 },
+  CERTIFICATE_FAILED: { retry: 'slowly' },
   REQUEST_INVALID: { retry: 'never', status: 400 },
   ROUTE_NOT_FOUND: { retry: 'never', status: 404, verdict: 4 },
   HOST_MISDIRECTED: { retry: 'never', status: 421 },

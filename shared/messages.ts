@@ -66,6 +66,12 @@ export interface Refused {
   readonly message: string;
 }
 
+/**
+ * Where a visitor's TLS ends: at the relay, at the client (`end-to-end`), or at the origin (`passthrough`). In the last
+ * two the relay passes the visitor's bytes as they come.
+ */
+export type TlsMode = 'relay' | 'end-to-end' | 'passthrough';
+
 export interface Claim {
   readonly type: 'claim';
   /** The client's name for the tunnel, unique in its session. */
@@ -77,12 +83,16 @@ export interface Claim {
   readonly hostHeader: string | undefined;
   /** How long the origin may take to begin its response; undefined: as long as it likes. */
   readonly responseTimeoutMs: number | undefined;
+  /** `relay` when the message does not say; always for a port. */
+  readonly tls: TlsMode;
 }
 
 export interface Claimed {
   readonly type: 'claimed';
   readonly name: string;
   readonly url: string;
+  /** What the relay understood; `relay` when the message does not say. Another than claimed ends the tunnel. */
+  readonly tls: TlsMode;
 }
 
 export interface Denied {
@@ -133,7 +143,7 @@ export function readRelayMessage(text: string): RelayMessage {
     case 'refused':
       return { type: 'refused', code: message.code('code'), message: message.text('message') };
     case 'claimed':
-      return { type: 'claimed', name: message.text('name'), url: message.text('url') };
+      return { type: 'claimed', name: message.text('name'), url: message.text('url'), tls: message.tls() };
     case 'denied':
       return {
         type: 'denied',
@@ -182,8 +192,10 @@ function readClaim(message: MessageReader): Claim {
     tcpPort: message.optional('tcpPort', () => message.integer('tcpPort')),
     hostHeader: message.optional('hostHeader', () => message.text('hostHeader')),
     responseTimeoutMs: message.optional('responseTimeoutMs', () => message.integer('responseTimeoutMs')),
+    tls: message.tls(),
   };
   if ((claim.host === undefined) === (claim.tcpPort === undefined)) throw message.violation('host or tcpPort');
+  if (claim.tcpPort !== undefined && claim.tls !== 'relay') throw message.violation('tls');
   return claim;
 }
 
@@ -213,6 +225,13 @@ class MessageReader {
   code(name: string): ErrorCode {
     const value = this.text(name);
     return isErrorCode(value) ? value : 'INTERNAL';
+  }
+
+  /** A mode that we do not know must not pass for one that ends TLS at the relay. */
+  tls(): TlsMode {
+    const value = this.optional('tls', () => this.text('tls')) ?? 'relay';
+    if (value !== 'relay' && value !== 'end-to-end' && value !== 'passthrough') throw this.violation('tls');
+    return value;
   }
 
   optional<T>(name: string, read: () => T): T | undefined {

@@ -34,7 +34,10 @@ export interface Opening {
   readonly publicPort: number;
   /** The hostname that the visitor asked for (SNI or Host). */
   readonly authority: string;
-  /** The protocol agreed with the visitor, as ALPN names it: `http/1.1`, `h2`. */
+  /**
+   * The protocol agreed with the visitor, as ALPN names it: `http/1.1`, `h2`. Where bytes pass as the visitor sent them:
+   * the first one that it offered.
+   */
   readonly alpn: string;
   /** TLS version that the relay terminated, as Node names it: `TLSv1.3`. '' when bytes pass as the visitor sent them. */
   readonly tlsVersion: string;
@@ -67,7 +70,7 @@ const TEXT = /^[\x21-\x7e]*$/;
  * the edge refuses such visitors before.
  */
 export function writeOpening(opening: Opening): Buffer {
-  for (const field of TEXT_FIELDS) if (!isText(opening[field])) throw unwritable(field);
+  for (const field of TEXT_FIELDS) if (!isOpeningText(opening[field])) throw unwritable(field);
   const { tunnel, authority, alpn, tlsVersion, id } = opening;
   if (!isTunnelName(tunnel)) throw unwritable('tunnel');
   const tlvBytes = textBytes(tunnel) + textBytes(id) + textBytes(authority) + textBytes(alpn) + sslBytes(tlsVersion);
@@ -124,10 +127,11 @@ function addressesOf(opening: Opening) {
 
 /** Whether a tunnel may be called so: the Opening of each of its streams carries the name. */
 export function isTunnelName(text: string): boolean {
-  return text !== '' && isText(text);
+  return text !== '' && isOpeningText(text);
 }
 
-function isText(text: string): boolean {
+/** Whether an Opening can carry this text: visible ASCII of at most `OPENING_TEXT_LIMIT_BYTES`. */
+export function isOpeningText(text: string): boolean {
   return text.length <= OPENING_TEXT_LIMIT_BYTES && TEXT.test(text);
 }
 
@@ -165,7 +169,7 @@ function readText(tlvs: ReadonlyMap<number, Buffer>, type: number): string {
   const value = tlvs.get(type);
   if (value === undefined) return '';
   const text = value.toString('latin1');
-  if (!isText(text)) throw unreadable(`its TLV of type 0x${type.toString(16)} is no text`);
+  if (!isOpeningText(text)) throw unreadable(`its TLV of type 0x${type.toString(16)} is no text`);
   return text;
 }
 

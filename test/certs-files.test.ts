@@ -4,10 +4,10 @@ import { generateKeyPairSync } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { CertificateFiles, type CertificateFilesOptions } from '../relay-server/certs/certificate-files.js';
-import type { PairFiles } from '../relay-server/certs/certificate-pair.js';
-import type { CertificateLog } from '../relay-server/certs/certificates.js';
 import { makeCaCertificate, makeKey, makeServerCertificate } from '../relay-server/certs/local-issuer.js';
+import { CertificateFiles, type CertificateFilesOptions } from '../shared/certs/certificate-files.js';
+import type { PairFiles } from '../shared/certs/certificate-pair.js';
+import type { CertificateLog } from '../shared/certs/certificates.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { shakeHands, startTlsServer } from './support/tls-handshake.js';
 
@@ -171,8 +171,9 @@ test('an expired certificate is served, and the log says so', async (t) => {
 });
 
 test('a relay never loads the library that signs before something must be signed', () => {
-  for (const name of ['certificate-files', 'certificate-pair', 'certificates', 'local-ca', 'local-authority']) {
-    const text = fs.readFileSync(new URL(`../relay-server/certs/${name}.js`, import.meta.url), 'utf8');
+  const shared = ['certificate-files', 'certificate-pair', 'certificates'].map((name) => `shared/certs/${name}`);
+  for (const name of [...shared, 'relay-server/certs/local-ca', 'relay-server/certs/local-authority']) {
+    const text = fs.readFileSync(new URL(`../${name}.js`, import.meta.url), 'utf8');
     assert.doesNotMatch(text, /from '.*(local-issuer|@peculiar)/, name);
   }
 });

@@ -30,7 +30,8 @@ test('a file with its two tunnels', () => {
     [config.links, config.dialMs, config.drainMs, config.log, config.relayAddress, config.relayCa, config.clientId],
     [2, 10_000, 30_000, { level: 'info', format: 'auto' }, undefined, undefined, undefined],
   );
-  const rest = { hostHeader: undefined, proxyProtocol: undefined, responseTimeoutMs: undefined, tls: 'relay' };
+  const nothing = { hostHeader: undefined, proxyProtocol: undefined, responseTimeoutMs: undefined };
+  const rest = { ...nothing, tls: 'relay', certificate: undefined };
   const loopback = { verifyTls: true, host: '127.0.0.1', path: undefined };
   assert.deepEqual(config.tunnels, [
     {
@@ -72,6 +73,25 @@ tunnels:
   );
   assert.deepEqual([b?.proxyProtocol, b?.origin.scheme], ['v1', 'https']);
 });
+
+test('tls: end-to-end takes its certificate from files, counted from the config file', () => {
+  const [vault] = parse(
+    'relay_url: https://example.com\ntoken: x\ntunnels:\n' +
+      '  - { name: vault, host: vault.example.com, origin: 8222, tls: end-to-end, certificate: { cert_file: v.pem, key_file: /k/v.key } }',
+  ).tunnels;
+  assert.deepEqual(
+    [vault?.tls, vault?.origin.scheme, vault?.certificate],
+    ['end-to-end', 'http', { certFile: '/etc/sallyport/v.pem', keyFile: '/k/v.key' }],
+  );
+});
+
+for (const origin of ['https://127.0.0.1:8443', 'tcp://127.0.0.1:8443', '127.0.0.1:8443', '8443', 'unix:/run/tls']) {
+  test(`tls: passthrough dials ${origin} as plain bytes`, () => {
+    const text = `relay_url: https://example.com\ntoken: x\ntunnels: [{ name: a, host: a.example.com, tls: passthrough, origin: "${origin}" }]`;
+    const [tunnel] = parse(text).tunnels;
+    assert.deepEqual([tunnel?.tls, tunnel?.origin.scheme, tunnel?.certificate], ['passthrough', 'tcp', undefined]);
+  });
+}
 
 for (const url of [
   'http://localhost:1',

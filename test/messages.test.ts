@@ -16,6 +16,8 @@ const code = fc.constantFrom('NOT_GRANTED', 'HOSTNAME_TAKEN', 'TOKEN_REJECTED', 
 const maybeCount = fc.option(count, { nil: undefined });
 const maybeText = fc.option(text, { nil: undefined });
 
+const tls = fc.constantFrom('relay', 'end-to-end', 'passthrough');
+
 const relayMessages = {
   challenge: fc.record({ type: fc.constant('challenge'), version: count, nonce: text, relay: text }),
   welcome: fc.record({
@@ -28,7 +30,7 @@ const relayMessages = {
     agent: text,
   }),
   refused: fc.record({ type: fc.constant('refused'), code, message: text }),
-  claimed: fc.record({ type: fc.constant('claimed'), name: text, url: text }),
+  claimed: fc.record({ type: fc.constant('claimed'), name: text, url: text, tls }),
   denied: fc.record({ type: fc.constant('denied'), name: text, code, message: text }),
   drain: fc.record({ type: fc.constant('drain'), reconnectInMs: count }),
 };
@@ -45,13 +47,24 @@ const clientMessages = {
     signature: text,
     agent: text,
   }),
-  'claim of a hostname': fc.record({ ...claim, host: text, tcpPort: fc.constant(undefined) }),
-  'claim of a port': fc.record({ ...claim, host: fc.constant(undefined), tcpPort: count }),
+  'claim of a hostname': fc.record({ ...claim, host: text, tcpPort: fc.constant(undefined), tls }),
+  'claim of a port': fc.record({
+    ...claim,
+    host: fc.constant(undefined),
+    tcpPort: count,
+    tls: fc.constant('relay'),
+  }),
   release: fc.record({ type: fc.constant('release'), name: text }),
   leave: fc.record({ type: fc.constant('leave') }),
 };
 
-const OPTIONAL: Record<string, true> = { host: true, tcpPort: true, hostHeader: true, responseTimeoutMs: true };
+const OPTIONAL: Record<string, true> = {
+  host: true,
+  tcpPort: true,
+  hostHeader: true,
+  responseTimeoutMs: true,
+  tls: true,
+};
 
 const READERS = [
   ['relay', readRelayMessage, relayMessages],
@@ -166,4 +179,16 @@ test('a violation names the field and shows nothing of its content', () => {
     () => readClientMessage(JSON.stringify({ type: 'release', name: secret })),
     (error) => error instanceof TunnelError && error.message.includes('name') && !error.message.includes('geheim'),
   );
+});
+
+test('a claim and its answer that say nothing of TLS mean the relay', () => {
+  const claim = readClientMessage('{"type":"claim","name":"a","host":"a.example.com"}');
+  const claimed = readRelayMessage('{"type":"claimed","name":"a","url":"https://a.example.com"}');
+  assert.deepEqual(['tls' in claim && claim.tls, 'tls' in claimed && claimed.tls], ['relay', 'relay']);
+});
+
+test('a way to end TLS that we do not know, or one for a port, is a violation', () => {
+  for (const rest of ['"host":"a.example.com","tls":"origin"', '"tcpPort":22,"tls":"end-to-end"']) {
+    assert.equal(read(readClientMessage, `{"type":"claim","name":"a",${rest}}`), 'PROTOCOL_VIOLATION');
+  }
 });

@@ -12,10 +12,11 @@ import { DEFAULT_HEARTBEAT } from '../shared/heartbeat.js';
 import type { Link } from '../shared/link.js';
 import { LiveLink } from '../shared/live-link.js';
 import type { Log } from '../shared/log.js';
-import { type Denied, readRelayMessage } from '../shared/messages.js';
+import { type Claimed, type Denied, readRelayMessage } from '../shared/messages.js';
 import { Backoff } from './backoff.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import type { WelcomedLink } from './dial-relay.js';
+import type { HomeEdge } from './home-edge.js';
 import { OriginConnection } from './origin-connection.js';
 
 /** A client trusts its relay with more streams than it will ever open, and with more memory for the fast ones. */
@@ -34,6 +35,7 @@ export interface ClientSessionOptions {
   readonly deadlines: Deadlines;
   readonly log: Log;
   readonly tunnels: ReadonlyMap<string, ClientTunnel>;
+  readonly home: HomeEdge;
   /** Opens one more link of the session with this id. */
   readonly dial: (sessionId: string, signal: AbortSignal) => Promise<WelcomedLink>;
   readonly onUp: (tunnel: ClientTunnel) => void;
@@ -165,9 +167,11 @@ export class ClientSession {
   }
 
   #claim(tunnel: ClientTunnel): void {
-    const { name, host, tcpPort, hostHeader, responseTimeoutMs } = tunnel.spec;
+    const { name, host, tcpPort, tls } = tunnel.spec;
     tunnel.state = 'claiming';
-    this.#send({ type: 'claim', name, host, tcpPort, hostHeader, responseTimeoutMs });
+    // Where TLS does not end there, the relay has no request to apply these to.
+    const { hostHeader, responseTimeoutMs } = tls === 'relay' ? tunnel.spec : {};
+    this.#send({ type: 'claim', name, host, tcpPort, hostHeader, responseTimeoutMs, tls });
   }
 
   #send(message: object): void {
@@ -188,15 +192,22 @@ export class ClientSession {
 
   #obey(text: string): void {
     const message = readRelayMessage(text);
-    if (message.type === 'claimed') this.#onClaimed(message.name, message.url);
+    if (message.type === 'claimed') this.#onClaimed(message);
     else if (message.type === 'denied') this.#onDenied(message);
     else if (message.type === 'drain') this.#onDrain(message.reconnectInMs);
     else throw new TunnelError('PROTOCOL_VIOLATION', `Cannot go on: unexpected message ${message.type}`);
   }
 
-  #onClaimed(name: string, url: string): void {
+  #onClaimed({ name, url, tls }: Claimed): void {
     const tunnel = this.#options.tunnels.get(name);
     if (tunnel === undefined) return;
+    if (tls !== tunnel.spec.tls) {
+      // A relay that knows no better would end the visitor's TLS itself.
+      this.#send({ type: 'release', name });
+      const message = `Cannot serve ${url}: its relay does not understand tls: ${tunnel.spec.tls}. Update the relay.`;
+      this.#onDenied({ type: 'denied', name, code: 'VERSION_UNSUPPORTED', message });
+      return;
+    }
     tunnel.state = 'online';
     tunnel.url = url;
     this.#options.onUp(tunnel);

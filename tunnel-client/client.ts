@@ -5,7 +5,7 @@
  *   stopped → connecting → handshaking → serving → waiting → connecting …
  *   failed (a refusal that no retry can cure)         stopping → stopped
  *
- * Owns: the session, the tunnels, the clock of deadlines, the network watch. Owned by: the verb `tunnel up`.
+ * Owns: the session, the tunnels, the clock of deadlines, the network watch, the home edge. Owned by: the verb `tunnel up`.
  * The one door of p-retry.
  */
 import pRetry from 'p-retry';
@@ -20,6 +20,7 @@ import { ClientSession } from './client-session.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
+import { HomeEdge } from './home-edge.js';
 import { NetworkWatch } from './network-watch.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
@@ -52,6 +53,7 @@ export class Client {
   readonly #tunnels = new Map<string, ClientTunnel>();
   readonly #deadlines = new Deadlines();
   readonly #network: NetworkWatch;
+  readonly #home: HomeEdge;
   readonly #backoff = new Backoff();
   readonly #stop = new AbortController();
   readonly #startedAtMs = performance.now();
@@ -64,11 +66,12 @@ export class Client {
   #retryAtMs: number | undefined;
   #lastError: LastError | undefined;
 
-  /** Throws TOKEN_REJECTED for a token that is none. */
+  /** Throws TOKEN_REJECTED for a token that is none, CONFIG_INVALID for a certificate that cannot serve its tunnel. */
   constructor(options: ClientOptions) {
     this.#options = options;
     this.#token = parseToken(options.config.token);
     for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
+    this.#home = this.#openHome();
     this.#network = new NetworkWatch(() => this.#onNetworkChanged());
   }
 
@@ -120,6 +123,7 @@ export class Client {
     if (this.#state === 'stopping' || this.#stop.signal.aborted) return;
     this.#setState('stopping');
     this.#session?.leave();
+    this.#home.drain();
     const untilMs = performance.now() + this.#options.config.drainMs;
     while (this.#streamCount() > 0 && performance.now() < untilMs && !this.#stop.signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
@@ -145,8 +149,19 @@ export class Client {
 
   #release(): void {
     this.#network.stop();
+    this.#home.close();
     this.#deadlines.close();
     if (this.#state !== 'failed') this.#setState('stopped');
+  }
+
+  #openHome(): HomeEdge {
+    const { config, log } = this.#options;
+    try {
+      return HomeEdge.open(this.#tunnels.values(), { deadlines: this.#deadlines, dialMs: config.dialMs, log });
+    } catch (error) {
+      this.#deadlines.close();
+      throw error;
+    }
   }
 
   /** One session from its dial to its end; always throws the reason of the end. */
@@ -172,6 +187,7 @@ export class Client {
       deadlines: this.#deadlines,
       log,
       tunnels: this.#tunnels,
+      home: this.#home,
       dial: (sessionId, signal) => this.#dial(sessionId, signal),
       onUp: (tunnel) => this.#onUp(tunnel),
       onDenied: (tunnel, denied) => this.#onDenied(session, tunnel, denied),

@@ -4,6 +4,8 @@
  *
  *   opening → dialling → joined        any → over
  *
+ * Where TLS ends at home there is nothing to dial yet: HomeEdge takes the stream after the Opening.
+ *
  * The verdict "connected" travels in front of the origin's first bytes: it costs no packet.
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
@@ -16,12 +18,15 @@ import { type OpeningRead, originProxyHeader, readOpening } from '../shared/open
 import { Splice } from '../shared/splice.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import { dialOrigin } from './dial-origin.js';
+import type { HomeEdge } from './home-edge.js';
 
 export interface OriginConnectionOptions {
   readonly dialMs: number;
   readonly deadlines: Deadlines;
   readonly log: Log;
   readonly tunnel: (name: string) => ClientTunnel | undefined;
+  /** Takes visitors whose TLS ends here. */
+  readonly home: HomeEdge;
 }
 
 type OpeningFound = Extract<OpeningRead, { kind: 'opening' }>;
@@ -78,6 +83,10 @@ export class OriginConnection implements StreamHandler {
     }
     this.#bytes = this.#bytes.subarray(read.bytes);
     this.#count(tunnel);
+    if (tunnel.spec.tls === 'end-to-end') {
+      this.#hand(read, tunnel);
+      return;
+    }
     const { origin, proxyProtocol } = tunnel.spec;
     this.#stopDialling = dialOrigin({
       target: origin,
@@ -87,6 +96,18 @@ export class OriginConnection implements StreamHandler {
       onOpen: (socket) => this.#join(socket, tunnel),
       onFail: (error) => this.#onDialFailed(error, tunnel),
     });
+  }
+
+  #hand({ opening }: OpeningFound, tunnel: ClientTunnel): void {
+    if (opening.tlsVersion !== '') {
+      this.#refuse(new TunnelError('PROTOCOL_VIOLATION', 'Cannot serve stream: its TLS ended at the relay'));
+      return;
+    }
+    this.#state = 'joined';
+    const first = this.#bytes;
+    this.#bytes = Buffer.alloc(0);
+    this.#stream.write(CONNECTED);
+    this.#options.home.accept(this.#stream, { opening, first, tunnel }, () => this.#finish());
   }
 
   #count(tunnel: ClientTunnel): void {

@@ -6,6 +6,7 @@
  * `tunnel`.
  */
 import type { Address } from '../shared/address.js';
+import type { PairFiles } from '../shared/certs/certificate-pair.js';
 import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
 import {
@@ -20,6 +21,7 @@ import {
 import type { Environment } from '../shared/config-secret.js';
 import { TunnelError } from '../shared/errors.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
+import type { TlsMode } from '../shared/messages.js';
 import type { Secret } from '../shared/secret.js';
 import { type OriginTarget, parseOriginTarget } from './origin-target.js';
 import { parseRelayUrl } from './relay-url.js';
@@ -61,6 +63,7 @@ export interface TunnelSpec {
   readonly host: string | undefined;
   /** Public port, 1–65535. */
   readonly tcpPort: number | undefined;
+  /** With tls: passthrough always of scheme tcp: the visitor's TLS is the origin's. */
   readonly origin: OriginTarget;
   /** Sent to the origin instead of the public host. */
   readonly hostHeader: string | undefined;
@@ -69,7 +72,9 @@ export interface TunnelSpec {
   /** How long the origin may take to begin its response; undefined: as long as it likes. */
   readonly responseTimeoutMs: number | undefined;
   /** Where the visitor's TLS ends. */
-  readonly tls: 'relay';
+  readonly tls: TlsMode;
+  /** Absolute paths; there with tls: end-to-end and only then. */
+  readonly certificate: PairFiles | undefined;
 }
 
 const NO_OVERRIDES: Overrides = {
@@ -83,6 +88,16 @@ const NO_OVERRIDES: Overrides = {
 const NO_ORIGIN: OriginTarget = { text: '', scheme: 'http', verifyTls: true, host: '', port: 0, path: undefined };
 const HOST_HEADER = /^(?:[\w.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 const SECOND = 1_000;
+/** What the command line has no flags for. */
+const REST_OF_COMMAND = {
+  hostHeader: undefined,
+  proxyProtocol: undefined,
+  responseTimeoutMs: undefined,
+  tls: 'relay',
+  certificate: undefined,
+} as const;
+const NO_CERTIFICATES_YET =
+  'With tls: end-to-end name cert_file and key_file; getting a certificate by itself is not available in this version';
 
 /**
  * Reads a client's config file; what `overrides` say comes before what it says.
@@ -174,13 +189,17 @@ function readTunnels(root: Fields): TunnelSpec[] {
 }
 
 function readTunnelSpec(fields: Fields): TunnelSpec {
+  const tls = fields.value('tls', choice(['relay', 'end-to-end', 'passthrough']), { default: 'relay' });
   const isTcp = fields.has('tcp_port') && !fields.has('host');
+  const endsHere = tls === 'end-to-end' && !isTcp;
+  const bareScheme = isTcp || tls === 'passthrough' ? 'tcp' : 'http';
+  const origin = fields.value('origin', originKind(bareScheme));
   const proxyProtocol = fields.choice('proxy_protocol', ['off', 'v1', 'v2'], { default: 'off' });
   const spec: TunnelSpec = {
     name: fields.string('name', { expected: TUNNEL_NAME_RULE, form: TUNNEL_NAME }),
     host: fields.value('host', hostnamePattern, { default: undefined }),
     tcpPort: fields.integer('tcp_port', { min: 1, max: 65_535, default: undefined }),
-    origin: fields.value('origin', originKind(isTcp ? 'tcp' : 'http')),
+    origin: tls === 'passthrough' ? { ...origin, scheme: 'tcp' } : origin,
     hostHeader: fields.string('host_header', {
       expected: 'a host, or host:port',
       form: HOST_HEADER,
@@ -188,21 +207,44 @@ function readTunnelSpec(fields: Fields): TunnelSpec {
     }),
     proxyProtocol: proxyProtocol === 'off' ? undefined : proxyProtocol,
     responseTimeoutMs: fields.value('response_timeout', orOff(duration({ min: 100 })), { default: undefined }),
-    tls: fields.value('tls', choice(['relay'], ['end-to-end']), { default: 'relay' }),
+    tls,
+    certificate: fields.section('certificate', (section) => readCertificate(section, endsHere)),
   };
-  refuseContradictions(fields, spec);
+  refuseContradictions(fields, { tls, origin });
   return spec;
 }
 
-function refuseContradictions(fields: Fields, { origin }: TunnelSpec): void {
+function readCertificate(fields: Fields, endsHere: boolean): PairFiles | undefined {
+  const certFile = fields.path('cert_file', { default: undefined });
+  const keyFile = fields.path('key_file', { default: undefined });
+  if (!endsHere) {
+    for (const key of ['cert_file', 'key_file']) {
+      if (fields.has(key)) fields.refuse(key, 'has no effect without tls: end-to-end. Remove it');
+    }
+    return undefined;
+  }
+  if (certFile === undefined) fields.refuse('cert_file', `is missing. ${NO_CERTIFICATES_YET}`);
+  else if (keyFile === undefined) fields.refuse('key_file', 'is missing; it must be the private key of cert_file');
+  return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
+}
+
+function refuseContradictions(fields: Fields, { tls, origin }: Pick<TunnelSpec, 'tls' | 'origin'>): void {
   const hasHost = fields.has('host');
   const hasPort = fields.has('tcp_port');
   if (!hasHost && !hasPort) fields.refuse('host', 'is missing; a tunnel needs host or tcp_port');
   if (hasHost && hasPort) fields.refuse('tcp_port', 'stands beside host. Keep one of them');
-  if (hasHost && origin.scheme === 'tcp') fields.refuse('origin', 'is tcp://, which needs tcp_port instead of host');
-  for (const key of hasPort ? ['host_header', 'response_timeout'] : []) {
-    if (fields.has(key)) fields.refuse(key, 'has no effect beside tcp_port. Remove it');
+  if (tls === 'passthrough' && origin.scheme === 'http') {
+    fields.refuse('origin', 'is http://, but with tls: passthrough it ends TLS itself. Write https:// or tcp://');
   }
+  if (hasHost && tls !== 'passthrough' && origin.scheme === 'tcp') {
+    fields.refuse('origin', 'is tcp://, which needs tcp_port instead of host');
+  }
+  if (hasPort) refuseWithoutEffect(fields, ['host_header', 'response_timeout', 'tls'], 'tcp_port');
+  else if (tls === 'passthrough') refuseWithoutEffect(fields, ['host_header', 'response_timeout'], 'tls: passthrough');
+}
+
+function refuseWithoutEffect(fields: Fields, keys: readonly string[], beside: string): void {
+  for (const key of keys) if (fields.has(key)) fields.refuse(key, `has no effect beside ${beside}. Remove it`);
 }
 
 function refuseTwice(fields: Fields, key: string, value: string | number | undefined, seen: Set<string>): void {
@@ -213,8 +255,7 @@ function refuseTwice(fields: Fields, key: string, value: string | number | undef
 }
 
 function selectTunnels(ofFile: TunnelSpec[], { tunnel, selected }: Overrides): TunnelSpec[] {
-  if (tunnel)
-    return [{ ...tunnel, hostHeader: undefined, proxyProtocol: undefined, responseTimeoutMs: undefined, tls: 'relay' }];
+  if (tunnel) return [{ ...tunnel, ...REST_OF_COMMAND }];
   if (selected === undefined) return ofFile;
   const found = ofFile.filter(({ name }) => name === selected);
   if (found.length > 0) return found;

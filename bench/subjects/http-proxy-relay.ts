@@ -10,7 +10,7 @@ import { createServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import httpProxy from 'http-proxy';
-import { tlsServerOptions } from '../../relay-server/certs/certificates.js';
+import { tlsServerOptions } from '../../shared/certs/certificates.js';
 import { TunnelError } from '../../shared/errors.js';
 import { freeBuffersAtOnce } from '../../shared/garbage-collection.js';
 import { LinkAcceptor } from '../../shared/link.js';

@@ -16,15 +16,15 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
-import { asTunnelError } from '../../shared/errors.js';
-import { normalisePattern } from '../../shared/hostname.js';
 import {
   type CertificateExpiry,
   type CertificateLog,
   type CertificateSource,
   tlsServerOptions,
   wildcardOf,
-} from './certificates.js';
+} from '../../shared/certs/certificates.js';
+import { asTunnelError } from '../../shared/errors.js';
+import { normalisePattern } from '../../shared/hostname.js';
 import { expiryOf, type KeyAndCertificate, localCaFile, localCaFolder, openAuthority } from './local-authority.js';
 
 const DAY_MS = 86_400_000;

@@ -3,22 +3,42 @@
  *
  *   the relay's own name    TLS ends here; links and the relay's own pages (own-site.ts)
  *   a known hostname        TLS ends here; HTTP goes to its tunnel (shared/http)
+ *   … whose TLS is home's   every byte goes to its tunnel as it came, the hello first; nothing of it is read here
  *   anything else           the alert `unrecognized_name`; no certificate is shown to a scanner
+ *
+ * Where TLS ends was decided by the claim (sessions/protected-hosts.ts); here it is only obeyed, at three places: before
+ * TLS begins, when OpenSSL asks for a certificate (should it read another name in the hello than we did), and for each
+ * request (visitor-site.ts).
  *
  * Owns: the listening socket and the HTTP connections. Owned by: Relay.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
+import {
+  createServer as createTlsServer,
+  type SecureContext,
+  type TLSSocket,
+  type Server as TlsServer,
+} from 'node:tls';
 import type { Address } from '../../shared/address.js';
+import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
 import type { HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
-import { type CertificateSource, tlsServerOptions } from '../certs/certificates.js';
+import { isOpeningText } from '../../shared/opening.js';
+import { newRequestId } from '../../shared/request-id.js';
+import { Splice } from '../../shared/splice.js';
 import type { Routes } from '../sessions/routes.js';
-import { ALERT_DECODE_ERROR, ALERT_UNRECOGNIZED_NAME, readClientHello } from './client-hello.js';
+import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import {
+  ALERT_DECODE_ERROR,
+  ALERT_INTERNAL_ERROR,
+  ALERT_UNRECOGNIZED_NAME,
+  type ClientHello,
+  readClientHello,
+} from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';
 import { closeServer, listenOn } from './listen.js';
 import { type SiteHost, VisitorSite } from './visitor-site.js';
@@ -30,7 +50,11 @@ export interface EdgeOptions {
   readonly certificates: CertificateSource;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
-  readonly limits: HttpLimits & { readonly clientHelloMs: number; readonly tlsHandshakeMs: number };
+  readonly limits: HttpLimits & {
+    readonly clientHelloMs: number;
+    readonly tlsHandshakeMs: number;
+    readonly tcpIdleMs: number;
+  };
   /** Whether responses carry Strict-Transport-Security. */
   readonly hsts: boolean;
   readonly log: Log;
@@ -74,7 +98,7 @@ export class Edge implements SiteHost {
         // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
         ALPNProtocols: ['http/1.1', 'http/1.0'],
         handshakeTimeout: options.limits.tlsHandshakeMs,
-        SNICallback: (name, done) => done(null, options.certificates.contextFor(hostnameOf(name) ?? '')),
+        SNICallback: (serverName, done) => done(null, this.#contextFor(serverName)),
       },
       this.#onSecure,
     );
@@ -128,6 +152,11 @@ export class Edge implements SiteHost {
       },
     });
     const { serverName } = hello;
+    const passed = this.#passed(serverName);
+    if (passed !== undefined) {
+      await this.#pass(socket, visitor, hello, passed);
+      return;
+    }
     if (serverName === undefined || !this.#serves(serverName)) {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
@@ -142,15 +171,50 @@ export class Edge implements SiteHost {
     return known && this.#options.certificates.contextFor(serverName) !== undefined;
   }
 
+  /** The tunnel whose visitors' TLS does not end here. */
+  #passed(serverName: string | undefined): Tunnel | undefined {
+    if (serverName === undefined || serverName === this.#options.domain) return undefined;
+    const tunnel = this.routes.find(serverName);
+    return tunnel?.tls === 'relay' ? undefined : tunnel;
+  }
+
+  async #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
+    const visit: Visit = {
+      visitorAddress: visitor.address,
+      visitorPort: visitor.port,
+      publicAddress: visitor.publicAddress,
+      publicPort: visitor.publicPort,
+      authority: hello.serverName ?? '',
+      alpn: hello.alpn.find(isOpeningText) ?? '',
+      tlsVersion: '',
+      tlsEnds: tunnel.tls,
+      id: newRequestId(),
+    };
+    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
+    new Splice(socket, stream, {
+      deadlines: this.deadlines,
+      idleMs: this.#options.limits.tcpIdleMs,
+      onClose: (error) => {
+        if (error !== undefined && error.code !== 'STREAM_RESET') this.#options.refused(error.code);
+      },
+    });
+  }
+
+  #contextFor(serverName: string): SecureContext | undefined {
+    const name = hostnameOf(serverName);
+    if (name === undefined || this.#passed(name) !== undefined) return undefined;
+    return this.#options.certificates.contextFor(name);
+  }
+
   #turnAway(socket: Socket, error: TunnelError): void {
     this.#options.refused(error.code);
     this.#options.log.debug(
       { visitor: socket.remoteAddress ?? '', code: error.code, reason: error.message },
       'visitor refused',
     );
-    if (error.code === 'ROUTE_NOT_FOUND') socket.end(ALERT_UNRECOGNIZED_NAME, () => socket.destroy());
-    else if (error.code === 'REQUEST_INVALID') socket.end(ALERT_DECODE_ERROR, () => socket.destroy());
-    else socket.destroy();
+    const alert = ALERTS.get(error.code);
+    if (alert === undefined) socket.destroy();
+    else socket.end(alert, () => socket.destroy());
   }
 
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
@@ -185,6 +249,16 @@ export class Edge implements SiteHost {
     socket.once('close', () => this.#arrivals.delete(key));
   }
 }
+
+/** The last word to a visitor before TLS; other failures end the connection without one. */
+const ALERTS: ReadonlyMap<ErrorCode, Buffer> = new Map([
+  ['ROUTE_NOT_FOUND', ALERT_UNRECOGNIZED_NAME],
+  ['REQUEST_INVALID', ALERT_DECODE_ERROR],
+  // Where TLS ends at home no page is possible while home is away.
+  ['TUNNEL_OFFLINE', ALERT_INTERNAL_ERROR],
+  ['LINK_LOST', ALERT_INTERNAL_ERROR],
+  ['HOST_MISDIRECTED', ALERT_INTERNAL_ERROR],
+]);
 
 /** What names a connection while it is open: the TLS socket of a TCP socket has the same. */
 function socketKey(socket: Socket): string {

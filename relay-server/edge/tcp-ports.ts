@@ -9,7 +9,7 @@ import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.
 import type { Log } from '../../shared/log.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { abortSocket, Splice } from '../../shared/splice.js';
-import type { Tunnel } from '../sessions/tunnel.js';
+import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import { closeServer, listenOn } from './listen.js';
 import type { Visitors } from './visitors.js';
 
@@ -76,7 +76,7 @@ export class TcpPorts {
 
   async #serve(socket: Socket, tunnel: Tunnel): Promise<void> {
     const visitor = await this.#options.visitors.admit(socket);
-    const visit = {
+    const visit: Visit = {
       visitorAddress: visitor.address,
       visitorPort: visitor.port,
       publicAddress: visitor.publicAddress,
@@ -84,6 +84,7 @@ export class TcpPorts {
       authority: '',
       alpn: '',
       tlsVersion: '',
+      tlsEnds: 'relay',
       id: newRequestId(),
     };
     const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));

@@ -8,13 +8,14 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
+import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
 import type { HttpConnection } from '../../shared/http/http-connection.js';
 import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
 import type { Routes } from '../sessions/routes.js';
-import type { Tunnel } from '../sessions/tunnel.js';
+import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import type { Visitor } from './visitors.js';
 
 /** What all connections of an edge have in common. */
@@ -61,6 +62,9 @@ export class VisitorSite implements HttpSite {
   route(head: RequestHead): HttpRoute {
     if (head.hostname === '') this.#nameByTls(head);
     const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined && tunnel.tls !== 'relay') {
+      throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
+    }
     if (tunnel !== undefined && this.#route?.tunnel === tunnel) return this.#route;
     const served = this.#host.routes.find(this.#serverName);
     if (tunnel === undefined || tunnel !== served) {
@@ -138,7 +142,7 @@ class VisitorRoute implements HttpRoute {
 
   open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream> {
     const { address, port, publicAddress, publicPort } = this.#visitor;
-    const visit = {
+    const visit: Visit = {
       visitorAddress: address,
       visitorPort: port,
       publicAddress,
@@ -146,6 +150,7 @@ class VisitorRoute implements HttpRoute {
       authority: head.authority,
       alpn: 'http/1.1',
       tlsVersion: this.#tlsVersion,
+      tlsEnds: 'relay',
       id: requestId,
     };
     return this.tunnel.openStream(visit, (giveUp) => {
@@ -166,14 +171,4 @@ class VisitorRoute implements HttpRoute {
 /** An item of X-Forwarded-For as element of Forwarded (RFC 7239 §7.4). */
 function forwardedElement(text: string): string {
   return `for=${forwardedNode(plainAddress(text.trim()) ?? 'unknown')}`;
-}
-
-/** RFC 7239 §6: an IPv6 address stands in brackets and quotes. */
-function forwardedNode(address: string): string {
-  return address.includes(':') ? `"[${address}]"` : address;
-}
-
-/** RFC 7239 §4: a value with a colon is no token and stands in quotes. */
-function forwardedHost(authority: string): string {
-  return authority.includes(':') ? `"${authority}"` : authority;
 }

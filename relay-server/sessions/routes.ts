@@ -22,9 +22,29 @@ export class Routes {
     return this.#tunnels.values();
   }
 
-  /** The tunnel of a hostname (normalised): its own, else that of the wildcard above it. */
+  /**
+   * The tunnel of a hostname (normalised): its own, else that of the wildcard above it. Where TLS of the wildcard does not
+   * end at the relay, that of a name below it must not either, so then the wildcard comes first.
+   */
   find(hostname: string): Tunnel | undefined {
-    return this.#tunnels.get(hostname) ?? this.#tunnels.get(wildcardAbove(hostname));
+    const own = this.#tunnels.get(hostname);
+    const above = this.#tunnels.get(wildcardAbove(hostname));
+    if (own === undefined || (own.tls === 'relay' && above !== undefined && above.tls !== 'relay')) return above;
+    return own;
+  }
+
+  /** The tunnel of exactly this address. */
+  get(address: string): Tunnel | undefined {
+    return this.#tunnels.get(address);
+  }
+
+  /** A name below this wildcard that is in use, with TLS that ends at the relay. */
+  relayTlsBelow(wildcard: string): string | undefined {
+    if (!wildcard.startsWith('*.')) return undefined;
+    for (const { address, state, tls } of this.#tunnels.values()) {
+      if (state !== 'offline' && tls === 'relay' && wildcardAbove(address) === wildcard) return address;
+    }
+    return undefined;
   }
 
   findPort(port: number): Tunnel | undefined {
@@ -59,7 +79,8 @@ export class Routes {
 
   #forgetOldestOffline(): void {
     for (const [address, tunnel] of this.#tunnels) {
-      if (tunnel.state !== 'offline') continue;
+      // One whose TLS ends at home is what keeps the wildcard above it from ending that TLS here.
+      if (tunnel.state !== 'offline' || tunnel.tls !== 'relay') continue;
       this.#tunnels.delete(address);
       return;
     }
@@ -73,6 +94,6 @@ export function portAddress(port: number): string {
 }
 
 /** `*.example.com` above `home.example.com`. */
-function wildcardAbove(hostname: string): string {
+export function wildcardAbove(hostname: string): string {
   return `*${hostname.slice(hostname.indexOf('.'))}`;
 }

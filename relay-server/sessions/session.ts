@@ -189,7 +189,7 @@ export class Session {
       if (!this.#isWanted(claim)) return abandon(tunnel);
       tunnel.attach(this, claim);
       this.#tunnels.set(name, tunnel);
-      link.sendMessage({ type: 'claimed', name, url });
+      link.sendMessage({ type: 'claimed', name, url, tls: claim.tls });
       this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
       const { code, message } = asTunnelError(error);

@@ -4,11 +4,13 @@
  *   online → held (owner gone, `heldMs`: visitors wait) → online (owner back) | offline (visitors get TUNNEL_OFFLINE)
  *   online → offline (released by its owner)              offline → online (claimed again, by anybody who may)
  *
+ * It also keeps visitors whose TLS ended here away from a client that ends TLS itself, and the other way round.
+ *
  * Owns: one timer while held, and the waiting visitors. Owned by: Routes.
  */
 import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
-import type { Claim } from '../../shared/messages.js';
+import type { Claim, TlsMode } from '../../shared/messages.js';
 import { type Opening, writeOpening } from '../../shared/opening.js';
 import { OriginStream, type Traffic } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
@@ -24,7 +26,10 @@ export interface TunnelOptions {
 }
 
 /** The Opening without what the tunnel itself knows. */
-export type Visit = Omit<Opening, 'tunnel'>;
+export interface Visit extends Omit<Opening, 'tunnel'> {
+  /** Where this visitor's TLS ends; `relay` also for raw TCP, which the relay treats as it treats TLS that it ended. */
+  readonly tlsEnds: TlsMode;
+}
 
 /** What a visitor who must wait gets: a way to give up. */
 export type OnWait = (giveUp: () => void) => void;
@@ -45,6 +50,7 @@ export class Tunnel {
   #owner: SessionOwner | undefined;
   #session: Session | undefined;
   #claim: Claim | undefined;
+  #tls: TlsMode = 'relay';
   #timer: NodeJS.Timeout | undefined;
 
   constructor(address: string, options: TunnelOptions) {
@@ -69,6 +75,16 @@ export class Tunnel {
     return this.#claim;
   }
 
+  /** Where its visitors' TLS ends. */
+  get tls(): TlsMode {
+    return this.#tls;
+  }
+
+  /** Its visitors' TLS ends there from now on. Who may say so is Relay's to decide. */
+  endTlsAt(tls: TlsMode): void {
+    this.#tls = tls;
+  }
+
   /** Throws HOSTNAME_TAKEN or PORT_TAKEN when another client has the address. One held without a client id is its token's. */
   checkTaking(owner: SessionOwner): void {
     if (this.#state === 'offline' || this.#owner === undefined) return;
@@ -83,10 +99,13 @@ export class Tunnel {
 
   /**
    * The session serves it from now on; waiting visitors go to it.
-   * Throws HOSTNAME_TAKEN or PORT_TAKEN when somebody else has it.
+   * Throws HOSTNAME_TAKEN or PORT_TAKEN when somebody else has it, or when its TLS was to end elsewhere meanwhile.
    */
   attach(session: Session, claim: Claim): void {
     this.checkTaking(session.owner);
+    if (claim.tls !== this.#tls) {
+      throw new TunnelError('HOSTNAME_TAKEN', `Cannot claim ${this.address}: another claim came first. Try again.`);
+    }
     this.#stopHolding();
     this.#state = 'online';
     this.#owner = session.owner;
@@ -128,9 +147,13 @@ export class Tunnel {
 
   /**
    * A stream to the origin, now or when a held tunnel's owner is back; `onWait` is called when it has to wait.
-   * Throws or rejects with TUNNEL_OFFLINE, LIMIT_EXCEEDED or LINK_LOST.
+   * Throws or rejects with TUNNEL_OFFLINE, LIMIT_EXCEEDED, LINK_LOST, or HOST_MISDIRECTED when the visitor's TLS ends in
+   * another place than the tunnel's.
    */
   openStream(visit: Visit, onWait: OnWait): ByteStream | Promise<ByteStream> {
+    if (visit.tlsEnds !== this.#tls) {
+      throw new TunnelError('HOST_MISDIRECTED', 'The connection was made while TLS of this hostname ended elsewhere');
+    }
     if (this.#state === 'offline') throw this.#offline();
     if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
     // Before the stream: if it cannot be written, no stream may be left that nobody owns.

@@ -58,6 +58,7 @@ export const errorTexts: Readonly<Record<ErrorCode, ErrorText>> = {
   SESSION_UNKNOWN: internal,
   HOSTNAME_TAKEN: internal,
   PORT_TAKEN: internal,
+  CERTIFICATE_FAILED: internal,
   PROTOCOL_VIOLATION: internal,
   INTERNAL: internal,
   HANDSHAKE_TIMEOUT: linkLost,

@@ -1,13 +1,17 @@
 /**
  * StreamDuplex: a node:stream face of a MuxStream, for code that wants one (an http.Agent, a TLSSocket); the hot path
  * uses MuxStream itself. It decides how the two vocabularies meet: `end` is a half-close and so is the peer's end,
- * `destroy` is a reset, the peer's reset is an error, 'finish' means that everything went to the link.
+ * `destroy` is a reset, the peer's reset is an error, 'finish' means that everything went to the link. A `destroy` after
+ * 'finish' lets the peer read on for a while what is on its way, as a closed TCP socket does; a reset would drop it.
  *
  * Owns: the stream. Owned by: whoever asked for it.
  */
 import { Duplex } from 'node:stream';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { type MuxStream, type StreamHandler, WRITE_HIGH_WATER_BYTES } from './stream.js';
+
+/** How long a peer may take to read what was sent before an orderly `destroy`. */
+const READ_OUT_MS = 60_000;
 
 type Done = (error?: Error | null) => void;
 
@@ -53,7 +57,9 @@ class StreamDuplex extends Duplex implements StreamHandler {
 
   override _destroy(error: Error | null, done: Done): void {
     // Once both ends are through, 'end' and 'finish' bring us here and the stream is closed already.
-    this.#stream.reset(error === null ? undefined : asTunnelError(error, 'STREAM_RESET'));
+    if (error !== null) this.#stream.reset(asTunnelError(error, 'STREAM_RESET'));
+    else if (this.writableFinished && this.#stream.alive) readOut(this.#stream);
+    else this.#stream.reset();
     done(error);
   }
 
@@ -82,4 +88,12 @@ class StreamDuplex extends Duplex implements StreamHandler {
     this.#writeDone?.(error);
     this.destroy(error);
   }
+}
+
+/** Waits for the peer's end; what it still says is dropped. */
+function readOut(stream: MuxStream): void {
+  const timer = setTimeout(() => stream.reset(), READ_OUT_MS);
+  timer.unref();
+  stream.handler = { onData: () => {}, onEnd: () => {}, onDrain: () => {}, onClose: () => clearTimeout(timer) };
+  stream.resume();
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import * as tls from 'node:tls';
-import { type CertificateSource, tlsServerOptions } from '../../relay-server/certs/certificates.js';
+import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
 
 export interface Handshake {
   readonly certificate: tls.PeerCertificate;

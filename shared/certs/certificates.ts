@@ -1,14 +1,14 @@
 /**
  * Certificates: decides what the edge needs of a source of certificates, and the TLS options that hold for all of them.
  *
- * Sources: LocalCa (tls.mode local-ca) and CertificateFiles (tls.mode files). The edge asks `contextFor` while a
- * handshake waits, so that answer comes from memory; `prepare` is awaited before a hostname is served at all.
- * Owns nothing.
+ * Sources: LocalCa (the relay's tls.mode local-ca) and CertificateFiles (its tls.mode files, and tunnels with
+ * tls: end-to-end at home). Whoever ends TLS asks `contextFor` while a handshake waits, so that answer comes from memory;
+ * `prepare` is awaited before a hostname is served at all. Owns nothing.
  */
 import { constants } from 'node:crypto';
 import type { SecureContext, TlsOptions } from 'node:tls';
 
-/** What the edge needs to terminate TLS for many hostnames. */
+/** What the relay's edge, or a client at home, needs to terminate TLS for its hostnames. */
 export interface CertificateSource {
   /**
    * Makes sure that `contextFor` will know this hostname (or `*.` wildcard). Called when the relay starts and for every

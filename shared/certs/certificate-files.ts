@@ -1,15 +1,16 @@
 /**
- * CertificateFiles: decides which of the operator's certificates serves a hostname (tls.mode files).
+ * CertificateFiles: decides which certificate of somebody's own files serves a hostname.
  *
  * Somebody else renews the files (certbot, acme.sh, a configuration tool). Every few seconds it looks whether one of
  * them changed, and reads that pair again. A pair that is broken at that moment, for example because only the
  * certificate was replaced so far, is reported once and tried again at every look; the old pair serves meanwhile.
  *
- * Owns: the contexts in memory, one timer. Owned by: the relay.
+ * Owns: the contexts in memory, one timer. Owned by: the relay (tls.mode files); the client, for each tunnel with
+ * tls: end-to-end.
  */
 import * as fs from 'node:fs';
 import type { SecureContext } from 'node:tls';
-import { asTunnelError, TunnelError } from '../../shared/errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { type CertificatePair, type PairFiles, readCertificatePair } from './certificate-pair.js';
 import { type CertificateExpiry, type CertificateLog, type CertificateSource, wildcardOf } from './certificates.js';
 
@@ -17,6 +18,8 @@ const DEFAULT_INTERVAL_MS = 5_000;
 
 export interface CertificateFilesOptions {
   readonly log?: CertificateLog;
+  /** Where a person would add a certificate, for messages; `under tls in relay.yaml` when left out. */
+  readonly place?: string;
   /** How often to look at the files; 5,000 when left out. */
   readonly intervalMs?: number;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -36,6 +39,7 @@ export class CertificateFiles implements CertificateSource {
   readonly #slots: readonly Slot[];
   readonly #log: CertificateLog | undefined;
   readonly #now: () => number;
+  readonly #place: string;
   readonly #timer: NodeJS.Timeout;
   #byName: ReadonlyMap<string, CertificatePair> = new Map();
 
@@ -43,6 +47,7 @@ export class CertificateFiles implements CertificateSource {
     this.#slots = slots;
     this.#log = options.log;
     this.#now = options.now ?? Date.now;
+    this.#place = options.place ?? 'under tls in relay.yaml';
     this.#index();
     for (const { pair } of slots) this.#warnIfExpired(pair);
     this.#timer = setInterval(() => this.#look(), options.intervalMs ?? DEFAULT_INTERVAL_MS);
@@ -70,7 +75,7 @@ export class CertificateFiles implements CertificateSource {
   async prepare(hostname: string): Promise<void> {
     if (this.contextFor(hostname)) return;
     const covered = [...this.#byName.keys()].slice(0, 20).join(', ');
-    const cure = `The certificates cover: ${covered}. Add one under tls in relay.yaml.`;
+    const cure = `The certificates cover: ${covered}. Add one ${this.#place}.`;
     throw new TunnelError('CONFIG_INVALID', `Cannot serve ${hostname}: no certificate covers it. ${cure}`);
   }
 

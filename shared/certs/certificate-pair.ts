@@ -5,8 +5,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { TunnelError } from '../../shared/errors.js';
-import { hostnameOf } from '../../shared/hostname.js';
+import { TunnelError } from '../errors.js';
+import { hostnameOf } from '../hostname.js';
 import { tlsServerOptions } from './certificates.js';
 
 /** The two files of one certificate, as the operator named them. */

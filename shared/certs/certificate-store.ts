@@ -1,0 +1,255 @@
+/**
+ * CertificateStore: decides where issued certificates are kept.
+ *
+ *     <stateDir>/certificates/<ca>/<hostname>/fullchain.pem      certificate and intermediates
+ *     <stateDir>/certificates/<ca>/<hostname>/privkey.pem        its key
+ *     <stateDir>/certificates/<ca>/<hostname>/certificate.json   names, life, when to renew
+ *     <stateDir>/certificates/<ca>/<hostname>/next.json          all of it in one piece, while the three are replaced
+ *     <stateDir>/certificates/locks/<hostname>.lock              while somebody orders that name
+ *
+ * Files are 0600 and folders 0700. Three files cannot be replaced at once, so a new certificate first appears whole as
+ * `next.json`; from that moment it is the certificate, and whoever writes next finishes what was begun. A wildcard's folder
+ * begins with `_wildcard`. Owns: the folder. Owned by: the one who keeps certificates.
+ */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import {
+  checkPrivate,
+  isCode,
+  makePrivateFolder,
+  removeFile,
+  removeStaleTemporaries,
+  writeFileAtomic,
+} from '../atomic-file.js';
+import { TunnelError } from '../errors.js';
+import { Secret } from '../secret.js';
+import { belongsTo, factsOf } from './issued-chain.js';
+import { type LockOptions, StoreLock } from './store-lock.js';
+import { readRecord, type StoredRecord } from './stored-record.js';
+
+/** Longest hostname used as a file name; a file system takes 255 bytes, temporary names included. */
+const MAX_PLAIN_NAME = 200;
+const LOCKS = 'locks';
+const NEXT = 'next.json';
+
+/** A certificate with everything that we know of it. */
+export interface StoredCertificate {
+  /** Name of the CA's folder. */
+  readonly ca: string;
+  /** The hostname or wildcard that it is kept under. */
+  readonly hostname: string;
+  /** Names of the certificate. */
+  readonly hostnames: readonly string[];
+  readonly chainPem: string;
+  /** PKCS#8 PEM. */
+  readonly keyPem: Secret;
+  /** Milliseconds since 1970. */
+  readonly notBeforeMs: number;
+  /** Milliseconds since 1970. */
+  readonly notAfterMs: number;
+  readonly record: StoredRecord;
+}
+
+/** What a new certificate consists of. */
+export interface NewCertificate {
+  readonly chainPem: string;
+  readonly keyPem: Secret;
+  readonly record?: StoredRecord;
+}
+
+export class CertificateStore {
+  readonly #folder: string;
+  readonly #lockOptions: LockOptions;
+
+  private constructor(folder: string, lockOptions: LockOptions) {
+    this.#folder = folder;
+    this.#lockOptions = lockOptions;
+  }
+
+  /** @throws {TunnelError} CONFIG_INVALID when the disk refuses. */
+  static open(stateDir: string, lockOptions: LockOptions = {}): CertificateStore {
+    const folder = path.join(stateDir, 'certificates');
+    makePrivateFolder(path.join(folder, LOCKS));
+    removeStaleTemporaries(path.join(folder, LOCKS));
+    return new CertificateStore(folder, lockOptions);
+  }
+
+  /**
+   * The certificate of one CA; undefined when there is none that can be used.
+   * @throws {TunnelError} CONFIG_INVALID when other users can read its key, or this user cannot.
+   */
+  read(ca: string, hostname: string): StoredCertificate | undefined {
+    const folder = this.#folderOf(ca, hostname);
+    // The second look is for the moment in which another process has replaced one of the files and not the other.
+    return this.#readOnce(ca, hostname, folder) ?? this.#readOnce(ca, hostname, folder);
+  }
+
+  /** Of this name's certificates from all CAs the one that lives longest. */
+  newest(hostname: string): StoredCertificate | undefined {
+    const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
+    return found.sort((one, other) => other.notAfterMs - one.notAfterMs)[0];
+  }
+
+  /** Every certificate that can be used, each name once, by name. */
+  list(): StoredCertificate[] {
+    const names = new Set(this.#cas().flatMap((ca) => this.#namesOf(ca)));
+    return [...names].sort().flatMap((name) => this.newest(name) ?? []);
+  }
+
+  /**
+   * Keeps a certificate in place of the one before. Call with the name's lock held.
+   * @throws {TunnelError} CONFIG_INVALID when the disk refuses, or key and certificate do not belong together.
+   */
+  save(ca: string, hostname: string, { chainPem, keyPem, record = {} }: NewCertificate): void {
+    if (!belongsTo(chainPem, keyPem)) {
+      throw new TunnelError(
+        'CONFIG_INVALID',
+        `Cannot keep the certificate for ${hostname}: it belongs to another key.`,
+      );
+    }
+    const folder = this.#folderOf(ca, hostname);
+    makePrivateFolder(folder);
+    removeStaleTemporaries(folder);
+    const next = { hostname, fullchain: chainPem, privkey: keyPem.reveal(), record };
+    writeFileAtomic(path.join(folder, NEXT), JSON.stringify(next));
+    spread(folder, hostname, { chain: chainPem, key: keyPem.reveal(), record });
+  }
+
+  /** Keeps when a certificate is to be renewed or why that failed. Call with the name's lock held. */
+  saveRecord(ca: string, hostname: string, record: StoredRecord): void {
+    const folder = this.#folderOf(ca, hostname);
+    const next = readNext(folder);
+    if (next !== undefined) spread(folder, hostname, { ...next, record });
+    else
+      writeFileAtomic(
+        path.join(folder, 'certificate.json'),
+        recordText(hostname, readText(folder, 'fullchain.pem'), record),
+      );
+  }
+
+  /** Removes a name's certificate of one CA. Returns false when there was none. */
+  remove(ca: string, hostname: string): boolean {
+    const folder = this.#folderOf(ca, hostname);
+    if (!fs.existsSync(folder)) return false;
+    fs.rmSync(folder, { recursive: true, force: true });
+    return true;
+  }
+
+  /** Waits until no other process and nobody else here orders this name. */
+  lock(hostname: string, signal: AbortSignal): Promise<StoreLock> {
+    return StoreLock.take(path.join(this.#folder, LOCKS, `${folderName(hostname)}.lock`), signal, this.#lockOptions);
+  }
+
+  #readOnce(ca: string, hostname: string, folder: string): StoredCertificate | undefined {
+    const files = readNext(folder) ?? readThree(folder);
+    if (files === undefined) return undefined;
+    try {
+      const keyPem = new Secret(files.key);
+      if (!belongsTo(files.chain, keyPem)) return undefined;
+      const { hostnames, notBeforeMs, notAfterMs } = factsOf(files.chain);
+      return { ca, hostname, hostnames, chainPem: files.chain, keyPem, notBeforeMs, notAfterMs, record: files.record };
+    } catch {
+      // Damaged: as good as none, a new one will be ordered.
+      return undefined;
+    }
+  }
+
+  #cas(): string[] {
+    const entries = fs.readdirSync(this.#folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory() && entry.name !== LOCKS).map(({ name }) => name);
+  }
+
+  #namesOf(ca: string): string[] {
+    const folders = fs.readdirSync(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
+    return folders.flatMap((folder) => readNext(folder)?.hostname ?? hostnameIn(folder) ?? []);
+  }
+
+  #folderOf(ca: string, hostname: string): string {
+    return path.join(this.#folder, folderName(ca), folderName(hostname));
+  }
+}
+
+interface Files {
+  readonly chain: string;
+  readonly key: string;
+  readonly record: StoredRecord;
+}
+
+/** Puts the three files in place of the old ones; what `next.json` says holds until all are there. */
+function spread(folder: string, hostname: string, { chain, key, record }: Files): void {
+  writeFileAtomic(path.join(folder, 'privkey.pem'), key);
+  writeFileAtomic(path.join(folder, 'fullchain.pem'), chain);
+  writeFileAtomic(path.join(folder, 'certificate.json'), recordText(hostname, chain, record));
+  removeFile(path.join(folder, NEXT));
+}
+
+/** For people too: the life is a copy of what the certificate says. */
+function recordText(hostname: string, chain: string | undefined, record: StoredRecord): string {
+  const facts = chain === undefined ? undefined : factsOf(chain);
+  const life = facts && {
+    hostnames: facts.hostnames,
+    signedBy: facts.signedBy,
+    serial: facts.serial,
+    notBefore: new Date(facts.notBeforeMs).toISOString(),
+    notAfter: new Date(facts.notAfterMs).toISOString(),
+  };
+  return `${JSON.stringify({ hostname, ...life, ...record }, undefined, 2)}\n`;
+}
+
+function readNext(folder: string): (Files & { readonly hostname: string }) | undefined {
+  const text = readPrivate(folder, NEXT);
+  if (text === undefined) return undefined;
+  const { hostname, fullchain, privkey, record } = fieldsOf(text);
+  if (typeof hostname !== 'string' || typeof fullchain !== 'string' || typeof privkey !== 'string') return undefined;
+  return { hostname, chain: fullchain, key: privkey, record: readRecord(record) };
+}
+
+function readThree(folder: string): Files | undefined {
+  const [chain, key] = [readText(folder, 'fullchain.pem'), readPrivate(folder, 'privkey.pem')];
+  if (chain === undefined || key === undefined) return undefined;
+  return { chain, key, record: readRecord(fieldsOf(readText(folder, 'certificate.json') ?? '')) };
+}
+
+function hostnameIn(folder: string): string | undefined {
+  const { hostname } = fieldsOf(readText(folder, 'certificate.json') ?? '');
+  return typeof hostname === 'string' ? hostname : undefined;
+}
+
+function readPrivate(folder: string, name: string): string | undefined {
+  const file = path.join(folder, name);
+  const state = fs.statSync(file, { throwIfNoEntry: false });
+  if (state) checkPrivate(file, state.mode);
+  return state && readText(folder, name);
+}
+
+function readText(folder: string, name: string): string | undefined {
+  const file = path.join(folder, name);
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if (isCode(error, 'ENOENT') || isCode(error, 'ENOTDIR')) return undefined;
+    const state = error instanceof Error ? error.message : String(error);
+    throw new TunnelError('CONFIG_INVALID', `Cannot read ${file}: ${state}. Run as the owner of the state folder.`, {
+      cause: error,
+    });
+  }
+}
+
+function fieldsOf(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Never `.`, `..` or a path: names come from claims. */
+function folderName(name: string): string {
+  const plain = name
+    .replace('*', '_wildcard')
+    .replaceAll(/[^A-Za-z0-9._-]/g, '_')
+    .replace(/^\.+/, '_');
+  return plain.length <= MAX_PLAIN_NAME ? plain : createHash('sha256').update(name).digest('hex');
+}

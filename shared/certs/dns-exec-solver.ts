@@ -1,0 +1,78 @@
+/**
+ * DnsExecSolver: decides how a program of the operator's puts DNS-01 records into a zone:
+ *
+ *     COMMAND add _acme-challenge.example.com VALUE
+ *     COMMAND remove _acme-challenge.example.com VALUE
+ *
+ * Started directly, never by a shell: names and values are arguments. Exit code 0 means done; anything on stderr goes into
+ * the failure. Several values may stand at one name at a time, so `remove` removes that value only. Owns: the process
+ * while it runs. Owned by: the one who makes AcmeIssuers.
+ */
+import { execFile } from 'node:child_process';
+import { printable, shortened } from '../printable.js';
+import { IssueFailure } from './issue-failure.js';
+import type { Challenge, ChallengeSolver } from './issuer.js';
+import { type PropagationOptions, waitForTxt } from './txt-propagation.js';
+
+const TIMEOUT_MS = 60_000;
+const MAX_OUTPUT = 65_536;
+
+export interface DnsExecOptions {
+  /** The program; found in PATH when it has no slash. */
+  readonly command: string;
+  /** Arguments before ours. */
+  readonly args?: readonly string[];
+  /** For each run; 60 s when left out. */
+  readonly timeoutMs?: number;
+  readonly propagation?: PropagationOptions;
+}
+
+export class DnsExecSolver implements ChallengeSolver {
+  readonly type = 'dns-01';
+  readonly #options: DnsExecOptions;
+
+  constructor(options: DnsExecOptions) {
+    this.#options = options;
+  }
+
+  /** Everything, wildcards too. */
+  supports(): boolean {
+    return true;
+  }
+
+  async present({ dnsName, dnsValue }: Challenge): Promise<void> {
+    await this.#run('add', dnsName, dnsValue);
+    await waitForTxt(dnsName, dnsValue, this.#options.propagation);
+  }
+
+  async cleanup({ dnsName, dnsValue }: Challenge): Promise<void> {
+    await this.#run('remove', dnsName, dnsValue);
+  }
+
+  #run(verb: 'add' | 'remove', name: string, value: string): Promise<void> {
+    const { command, args = [], timeoutMs = TIMEOUT_MS } = this.#options;
+    const limits = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT } as const;
+    return new Promise((resolve, reject) => {
+      const child = execFile(command, [...args, verb, name, value], limits, (error, _stdout, stderr) => {
+        if (error === null) resolve();
+        else reject(failure(command, verb, error, stderr, timeoutMs));
+      });
+      child.stdin?.on('error', () => {});
+      child.stdin?.end();
+    });
+  }
+}
+
+function failure(
+  command: string,
+  verb: string,
+  cause: Error & { code?: unknown; killed?: boolean },
+  stderr: string,
+  timeoutMs: number,
+): IssueFailure {
+  const state = cause.killed ? `it took longer than ${timeoutMs} ms` : `it ended with ${String(cause.code)}`;
+  const said = stderr.trim() === '' ? '' : `: ${printable(shortened(stderr.trim(), 400))}`;
+  return new IssueFailure('solver', `Cannot ${verb} a DNS record: ${command}: ${state}${said}. Run it by hand.`, {
+    cause,
+  });
+}

@@ -1,0 +1,152 @@
+/**
+ * StoreLock: decides which process works on a name of the certificate store. One file per name, made only if it is not
+ * there (O_EXCL), touched every `beatMs`. A lock is stale when its process is gone or when it was not touched for
+ * `staleMs`, as after `kill -9`, and whoever waits takes it.
+ *
+ * Process ids are compared on the same machine only: containers that share a folder have the same ids. Owns: its file
+ * and one timer. Owned by: whoever asked for it, who calls `release`.
+ */
+import { randomUUID } from 'node:crypto';
+import * as fs from 'node:fs';
+import { hostname as machine } from 'node:os';
+import { createFileExclusive, isCode } from '../atomic-file.js';
+import { TunnelError } from '../errors.js';
+import { pause } from './time-limit.js';
+
+const BEAT_MS = 2_000;
+const STALE_MS = 20_000;
+const LOOK_MS = 250;
+
+export interface LockOptions {
+  /** How often the holder touches its file; 2 s when left out. */
+  readonly beatMs?: number;
+  /** After how long without a touch a lock is anybody's; 20 s when left out. */
+  readonly staleMs?: number;
+  /** How often one who waits looks; 250 ms when left out. */
+  readonly lookMs?: number;
+}
+
+interface Holder {
+  readonly id: string;
+  readonly pid: number;
+  readonly machine: string;
+  readonly touchedMs: number;
+}
+
+export class StoreLock {
+  readonly #file: string;
+  readonly #id: string;
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(file: string, id: string, beatMs: number) {
+    this.#file = file;
+    this.#id = id;
+    this.#timer = setInterval(() => this.#touch(), beatMs);
+    this.#timer.unref();
+  }
+
+  /** Waits for the lock until the signal fires. @throws {TunnelError} CONFIG_INVALID when the disk refuses. */
+  static async take(file: string, signal: AbortSignal, options: LockOptions = {}): Promise<StoreLock> {
+    const { beatMs = BEAT_MS, staleMs = STALE_MS, lookMs = LOOK_MS } = options;
+    const id = randomUUID();
+    const text = `${JSON.stringify({ id, pid: process.pid, machine: machine() })}\n`;
+    for (;;) {
+      signal.throwIfAborted();
+      if (createFileExclusive(file, text)) return new StoreLock(file, id, beatMs);
+      const holder = readHolder(file);
+      if (holder && isStale(holder, staleMs)) removeStale(file, staleMs);
+      else await pause(lookMs, signal);
+    }
+  }
+
+  /** Whether the lock is still ours: a machine that slept for long may have lost it. */
+  isHeld(): boolean {
+    return readHolder(this.#file)?.id === this.#id;
+  }
+
+  /** @throws {TunnelError} INTERNAL when somebody else has the lock now. */
+  refuseLost(): void {
+    if (this.isHeld()) return;
+    throw new TunnelError(
+      'INTERNAL',
+      `Cannot go on: lock ${this.#file} was taken by another process. It is tried again.`,
+    );
+  }
+
+  /** Safe any number of times. */
+  release(): void {
+    clearInterval(this.#timer);
+    if (this.isHeld()) fs.rmSync(this.#file, { force: true });
+  }
+
+  #touch(): void {
+    if (!this.isHeld()) {
+      clearInterval(this.#timer);
+      return;
+    }
+    try {
+      const now = new Date();
+      fs.utimesSync(this.#file, now, now);
+    } catch {
+      // Gone or a full disk: whoever depends on it asks `isHeld`.
+    }
+  }
+}
+
+function readHolder(file: string): Holder | undefined {
+  try {
+    const touchedMs = fs.statSync(file).mtimeMs;
+    const fields = parse(fs.readFileSync(file, 'utf8'));
+    return { id: String(fields.id), pid: Number(fields.pid), machine: String(fields.machine), touchedMs };
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** Something else in the file counts as a holder that never touches it. */
+function parse(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function isStale(holder: Holder, staleMs: number): boolean {
+  const silentMs = Date.now() - holder.touchedMs;
+  // A touch from the future is a clock that was set back; it would lock for ever.
+  if (silentMs > staleMs || silentMs < -staleMs) return true;
+  return holder.machine === machine() && holder.pid !== process.pid && !isAlive(holder.pid);
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !isCode(error, 'ESRCH');
+  }
+}
+
+/**
+ * Removes a stale lock. Two that see it both come here, and the slower one would remove the lock that the faster one has
+ * taken since: so only one may remove at a time, and looks again before it does.
+ */
+function removeStale(file: string, staleMs: number): void {
+  const guard = `${file}.takeover`;
+  if (!createFileExclusive(guard, '')) {
+    // It is held for the blink of an eye, so an old one belongs to a process that died in it.
+    const touchedMs = fs.statSync(guard, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
+    if (Date.now() - touchedMs > staleMs) fs.rmSync(guard, { force: true });
+    return;
+  }
+  try {
+    const holder = readHolder(file);
+    if (holder && isStale(holder, staleMs)) fs.rmSync(file, { force: true });
+  } finally {
+    fs.rmSync(guard, { force: true });
+  }
+}

@@ -1,0 +1,311 @@
+/** Every way in which a relay could be brought to end the TLS of a hostname that was claimed end-to-end, and none works. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect as connectTcp } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type ConnectionOptions, connect } from 'node:tls';
+import { runHostForget, runHostList } from '../relay-server/host-command.js';
+import { makeGrants } from '../relay-server/sessions/grants.js';
+import { ProtectedHosts } from '../relay-server/sessions/protected-hosts.js';
+import { TunnelError } from '../shared/errors.js';
+import type { Secret } from '../shared/secret.js';
+import { Conversation } from './support/conversation.js';
+import { freePort } from './support/counting-proxy.js';
+import { type HomeCertificate, homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
+import { startHttpOrigin } from './support/origins.js';
+import { recordingIo } from './support/recording-io.js';
+import { temporaryFolder } from './support/temporary-folder.js';
+import { within } from './support/within.js';
+import {
+  type ClientWorldOptions,
+  RelayHome,
+  type RunningRelay,
+  startRelayProcess,
+  startTunnelProcess,
+} from './support/world.js';
+
+const OTHER = 'other.relay.localhost';
+const relayTunnel = (origin: string, host = VAULT) => `{ name: plain, host: "${host}", origin: "${origin}" }`;
+
+interface World {
+  readonly home: RelayHome;
+  readonly certificate: HomeCertificate;
+  readonly origin: string;
+}
+
+async function makeWorld(t: TestContext): Promise<World> {
+  const origin = await startHttpOrigin(t, (_request, response) => response.end('from the origin'));
+  const yaml = 'limits: { hold_timeout: 100ms }';
+  const home = new RelayHome(t, { yaml, httpsPort: await freePort() });
+  return { home, certificate: await homeCertificate(t), origin: origin.url };
+}
+
+/** Claims VAULT end-to-end once and leaves, so that it is known and offline. */
+async function claimOnce(
+  t: TestContext,
+  { certificate, origin }: World,
+  relay: RunningRelay,
+  host = VAULT,
+): Promise<void> {
+  const own = host === VAULT ? certificate : await homeCertificate(t, host);
+  const { client, done } = await relay.client(t, [vaultTunnel(origin, own, '', host)], { clientId: 'first' });
+  await client.drain();
+  await done;
+}
+
+/** A token that the running relay knows: it looks four times a second, and answers wrong proofs five times a minute. */
+async function newToken({ home }: World, name: string, hosts: readonly string[]): Promise<Secret> {
+  const { text } = home.tokens.create(name, makeGrants(hosts, []));
+  await delay(300);
+  return text;
+}
+
+/** What a visitor with this SNI meets: the reason of the refusal, or whose certificate it is. */
+async function knock(port: number, servername: string, options: ConnectionOptions = {}): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port, servername, rejectUnauthorized: false, ...options });
+  try {
+    await within(5_000, 'answer to a hello', once(socket, 'secureConnect'));
+    return `certificate ${socket.getPeerCertificate().subjectaltname}`;
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code);
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** What a client that asks for this one tunnel alone ends with. */
+async function refused(
+  t: TestContext,
+  relay: RunningRelay,
+  tunnel: string,
+  options: ClientWorldOptions = {},
+): Promise<TunnelError> {
+  const { done } = await relay.client(t, [tunnel], { ...options, noWait: true });
+  const error: unknown = await within(
+    5_000,
+    'refusal',
+    done.then(
+      () => undefined,
+      (reason) => reason,
+    ),
+  );
+  assert.ok(error instanceof TunnelError);
+  return error;
+}
+
+const ALERT = 'ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR';
+
+test('an offline end-to-end hostname gets an alert, and a page under no circumstances', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('the same token cannot claim it with tls: relay, neither the same client nor another one', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  for (const clientId of ['first', 'second']) {
+    const { code, message } = await refused(t, relay, relayTunnel(world.origin), { clientId });
+    assert.equal(code, 'NOT_GRANTED');
+    assert.match(
+      message,
+      /never ends at the relay\. Write tls: end-to-end, or .* relay host forget 'vault\.relay\.localhost'$/,
+    );
+  }
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('another token cannot claim it with tls: relay, also one that grants exactly that name', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  const token = await newToken(world, 'other', [VAULT]);
+  const { code } = await refused(t, relay, relayTunnel(world.origin), { token, clientId: 'other' });
+  assert.equal(code, 'NOT_GRANTED');
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('while it is online its session cannot change it to tls: relay either', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await relay.client(t, [vaultTunnel(world.origin, world.certificate)], { clientId: 'same' });
+  const { code } = await refused(t, relay, relayTunnel(world.origin), { clientId: 'same' });
+  assert.equal(code, 'NOT_GRANTED');
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('a wildcard tunnel above it with tls: relay serves the other names and not this one', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  const port = relay.port('https');
+  assert.equal(await knock(port, OTHER), 'certificate DNS:*.relay.localhost');
+  assert.equal(await knock(port, VAULT), ALERT);
+});
+
+test('case, a trailing dot and an SNI that is none change nothing', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  const port = relay.port('https');
+  for (const name of [
+    'VAULT.relay.localhost',
+    'vault.RELAY.localhost',
+    'vault.relay.localhost.',
+    'VaUlT.ReLaY.LoCaLhOsT.',
+  ]) {
+    assert.equal(await knock(port, name), ALERT, name);
+  }
+  for (const name of ['vault.relay.localhost..', 'vault\u0000.relay.localhost', 'vault.relay.localhost\u0000']) {
+    assert.doesNotMatch(await knock(port, name), /certificate/, JSON.stringify(name));
+  }
+});
+
+test('its Host on a connection that was made for another tunnel is misdirected, online or offline', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  const where = { host: '127.0.0.1', port: relay.port('https'), servername: OTHER, ca: world.home.ca };
+  const ask = async () => {
+    const socket = connect(where);
+    t.after(() => void socket.destroy());
+    await once(socket, 'secureConnect');
+    const conversation = new Conversation(socket);
+    for (const host of [VAULT, VAULT.toUpperCase(), `${VAULT}.`]) {
+      socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      assert.equal((await conversation.response()).status, 421, host);
+    }
+    socket.write(`GET / HTTP/1.1\r\nHost: ${OTHER}\r\n\r\n`);
+    assert.equal((await conversation.response()).body, 'from the origin');
+  };
+  await ask();
+  await relay.client(t, [vaultTunnel(world.origin, world.certificate)], { clientId: 'first' });
+  await ask();
+});
+
+test('a visitor whose TLS ended at the relay before the claim is misdirected after it', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  const first = await relay.client(t, [relayTunnel(world.origin)], { clientId: 'first' });
+  const where = { host: '127.0.0.1', port: relay.port('https'), servername: VAULT, ca: world.home.ca };
+  const socket = connect(where);
+  t.after(() => void socket.destroy());
+  const conversation = new Conversation(socket);
+  const get = `GET / HTTP/1.1\r\nHost: ${VAULT}\r\n\r\n`;
+  socket.write(get);
+  assert.equal((await conversation.response()).body, 'from the origin');
+  await first.client.drain();
+  await relay.client(t, [vaultTunnel(world.origin, world.certificate)], { clientId: 'first' });
+  socket.write(get);
+  assert.equal((await conversation.response()).status, 421);
+});
+
+test('the port for plain HTTP redirects it to https and serves nothing', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await relay.client(t, [vaultTunnel(world.origin, world.certificate)]);
+  const asked = request({ host: '127.0.0.1', port: relay.port('http'), headers: { host: VAULT }, path: '/a?b' }).end();
+  const [response] = await once(asked, 'response');
+  response.resume();
+  assert.equal(response.statusCode, 308);
+  assert.equal(response.headers.location, `https://${VAULT}:${relay.port('https')}/a?b`);
+});
+
+test('a relay that was killed and started again still knows, also without the token, and makes no certificate', async (t) => {
+  const world = await makeWorld(t);
+  const first = await startRelayProcess(t, world.home);
+  await startTunnelProcess(t, first.https, world.home, [vaultTunnel(world.origin, world.certificate)]);
+  await first.program.kill();
+  world.home.tokens.revoke('home');
+  const token = world.home.tokens.create('heir', makeGrants(['*.relay.localhost', VAULT], [])).text;
+  const relay = await world.home.start(t);
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { token, clientId: 'wild' });
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+  assert.equal(await knock(relay.port('https'), OTHER), 'certificate DNS:*.relay.localhost');
+  const { code } = await refused(t, relay, relayTunnel(world.origin), { token, clientId: 'heir' });
+  assert.equal(code, 'NOT_GRANTED');
+  const certificates = readdirSync(join(world.home.config.stateDir, 'local-ca', 'certs'));
+  assert.deepEqual(certificates.sort(), ['_wildcard.relay.localhost.pem', 'relay.localhost.pem']);
+});
+
+test('below an end-to-end wildcard no name can be claimed with tls: relay, also one that a grant names', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay, '*.relay.localhost');
+  const token = await newToken(world, 'exact', [OTHER, '*.relay.localhost']);
+  assert.equal(await knock(relay.port('https'), OTHER), ALERT);
+  assert.equal(await knock(relay.port('https'), 'new.relay.localhost'), ALERT);
+  for (const host of [OTHER, '*.relay.localhost']) {
+    const { code } = await refused(t, relay, relayTunnel(world.origin, host), { token, clientId: 'second' });
+    assert.equal(code, 'NOT_GRANTED', host);
+  }
+  await relay.relay.close();
+  const again = await world.home.start(t);
+  assert.equal(await knock(again.port('https'), OTHER), ALERT);
+  assert.equal(await knock(again.port('https'), 'relay.localhost'), 'certificate DNS:relay.localhost');
+});
+
+test('an end-to-end wildcard waits until a name below it is no longer in use with tls: relay', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await relay.client(t, [relayTunnel(world.origin, OTHER)], { clientId: 'first' });
+  const certificate = await homeCertificate(t, '*.relay.localhost');
+  const second = await relay.client(t, [vaultTunnel(world.origin, certificate, '', '*.relay.localhost')], {
+    clientId: 'second',
+    noWait: true,
+  });
+  await second.event('denied vault HOSTNAME_TAKEN');
+  assert.equal(await knock(relay.port('https'), OTHER), `certificate DNS:${OTHER}`);
+});
+
+test('the operator sees the names, and after relay host forget a client may claim one with tls: relay', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  const config = world.home.configFile;
+  const io = recordingIo();
+  runHostList({ config }, io);
+  assert.match(io.printed.join('\n'), /vault\.relay\.localhost +at the client +home/);
+  assert.throws(() => runHostForget(OTHER, { config }, io), { code: 'USAGE_INVALID' });
+  runHostForget('Vault.relay.localhost', { config }, io);
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+  await relay.client(t, [relayTunnel(world.origin)], { clientId: 'second' });
+  assert.equal(await knock(relay.port('https'), VAULT), `certificate DNS:${VAULT}`);
+});
+
+test('a relay does not start on a memory that it cannot read', async (t) => {
+  const { home } = await makeWorld(t);
+  const folder = join(home.config.stateDir, 'protected-hosts');
+  mkdirSync(folder, { mode: 0o700, recursive: true });
+  writeFileSync(join(folder, `${VAULT}.json`), '{"host":"vault.relay.localhost","tls":"origin"}', { mode: 0o600 });
+  await assert.rejects(home.start(t), { code: 'CONFIG_INVALID', message: /protected-hosts.*Restore it from a backup/ });
+});
+
+test('one token cannot protect names without end', (t) => {
+  const hosts = ProtectedHosts.open(temporaryFolder(t), 3);
+  const entry = (number: number) => ({ host: `h${number}.example.com`, tokenId: 'a', tls: 'end-to-end' as const });
+  for (let number = 0; number < 3; number += 1) hosts.protect(entry(number));
+  assert.throws(() => hosts.protect(entry(3)), { code: 'LIMIT_EXCEEDED' });
+  hosts.protect({ ...entry(3), tokenId: 'b' });
+});
+
+test('plain HTTP on the TLS port, and TLS without SNI, reach nobody', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  const { client } = await relay.client(t, [vaultTunnel(world.origin, world.certificate)]);
+  const socket = connectTcp(relay.port('https'), '127.0.0.1');
+  t.after(() => void socket.destroy());
+  socket.write(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\n\r\n`);
+  await within(5_000, 'end', new Conversation(socket).ended());
+  assert.doesNotMatch(await knock(relay.port('https'), ''), /certificate/);
+  assert.equal(client.status().tunnels[0]?.totalStreams, 0);
+});
