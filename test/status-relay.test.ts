@@ -46,8 +46,8 @@ TUNNELS: 1
   home  online  https://home.example.com  s1       2 of 38   100       2.0 KiB  3.0 MiB
 
 CERTIFICATES: 1
-  NAME         EXPIRES
-  example.com  2027-03-20 (in 64 days)
+  NAME         STATE  EXPIRES
+  example.com  valid  2027-03-20 (in 64 days)
 
 REFUSALS: 1
   CODE             COUNT
@@ -56,7 +56,7 @@ REFUSALS: 1
 });
 
 test('a relay without anything says none, and an old certificate says expired', () => {
-  const certificates = [{ name: 'old.example.com', notAfterMs: NOW_MS }];
+  const certificates = [{ name: 'old.example.com', state: 'valid', notAfterMs: NOW_MS } as const];
   const empty = relayStatus({ sessions: [], tunnels: [], refusals: {}, certificates });
   const text = formatRelayStatus(empty, NOW_MS);
   assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS: none$/);

@@ -17,9 +17,9 @@ import * as path from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
 import {
-  type CertificateExpiry,
   type CertificateLog,
   type CertificateSource,
+  type CertificateStatus,
   tlsServerOptions,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
@@ -130,8 +130,13 @@ export class LocalCa implements CertificateSource {
     void this.renew();
   }
 
-  list(): CertificateExpiry[] {
-    return [...this.#certificates].map(([name, { expiresAtMs }]) => ({ name, notAfterMs: expiresAtMs }));
+  list(): CertificateStatus[] {
+    return [...this.#certificates].map(([name, { expiresAtMs }]) => ({
+      name,
+      state: 'valid',
+      issuer: 'local-ca',
+      notAfterMs: expiresAtMs,
+    }));
   }
 
   close(): void {

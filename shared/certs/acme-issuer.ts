@@ -69,6 +69,12 @@ export function directoryUrlOf(directory: string): string {
   throw new TunnelError('CONFIG_INVALID', 'directory_url must be production, staging or an https:// address');
 }
 
+/** The word for a directory's URL; the URL itself where there is none. */
+export function directoryNameOf(url: string): string {
+  for (const [word, known] of DIRECTORIES) if (known === url) return word;
+  return url;
+}
+
 export class AcmeIssuer implements Issuer {
   readonly name: string;
   readonly #directoryUrl: string;

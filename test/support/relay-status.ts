@@ -37,7 +37,7 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         bytesOut: 3_145_728,
       },
     ],
-    certificates: [{ name: 'example.com', notAfterMs: 1_800_000_000_000 + 64 * 86_400_000 }],
+    certificates: [{ name: 'example.com', state: 'valid', notAfterMs: 1_800_000_000_000 + 64 * 86_400_000 }],
     ...changes,
   };
 }
