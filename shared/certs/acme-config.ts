@@ -69,10 +69,18 @@ export interface AcmePlace {
   readonly challenges: readonly Exclude<ChallengeType, 'dns-01'>[];
 }
 
+const DIRECTORY = 'production, staging (both Let’s Encrypt) or the https:// address of a directory';
+
 const directory = textKind({
-  expected: 'production, staging (both Let’s Encrypt) or the https:// address of a directory',
+  expected: DIRECTORY,
   placeholder: '',
-  parse: directoryUrlOf,
+  parse(text, name) {
+    try {
+      return directoryUrlOf(text);
+    } catch (cause) {
+      throw new TunnelError('CONFIG_INVALID', `${name} must be ${DIRECTORY}, got ${quoted(text)}`, { cause });
+    }
+  },
   show: directoryNameOf,
 });
 
