@@ -17,7 +17,7 @@ import { OwnSite } from './edge/own-site.js';
 import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
-import { AdminListener } from './ops/admin-listener.js';
+import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
@@ -229,13 +229,23 @@ export class Relay {
       listeners.push({ name: 'http', address: formatAddress(await this.#redirect.listen(config.listen.http)) });
     }
     if (config.listen.admin !== undefined) {
-      const subject = { status: () => this.status(), ready: () => this.#ready() };
-      this.#admin = await AdminListener.listen(config.listen.admin, subject);
+      this.#admin = await AdminListener.listen(config.listen.admin, this.#adminSubject());
       listeners.push({ name: 'admin', address: formatAddress(this.#admin.address) });
     }
     this.#listeners = listeners;
     this.#state = 'running';
     this.#certificates.begin(config.domain);
+  }
+
+  #adminSubject(): AdminSubject {
+    const certificates = this.#certificates;
+    return {
+      status: () => this.status(),
+      ready: () => this.#ready(),
+      certificates: () => certificates.list(),
+      renewCertificate: (hostname) => certificates.renew(hostname),
+      reloadCertificates: () => certificates.reload(),
+    };
   }
 
   #ready(): true | string {
