@@ -178,7 +178,8 @@ export class AcmeCertificates implements CertificateSource {
     if (this.#isClosed) return;
     const nowMs = this.#now();
     const waitMs = Math.min(Math.max(atMs - nowMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
-    if (nowMs + waitMs >= this.#lookAtMs) return;
+    // A timer whose moment is over belongs to a clock that was moved since.
+    if (this.#lookAtMs > nowMs && nowMs + waitMs >= this.#lookAtMs) return;
     clearTimeout(this.#timer);
     this.#lookAtMs = nowMs + waitMs;
     this.#timer = setTimeout(() => this.#look(), waitMs);
