@@ -136,7 +136,8 @@ export class Relay {
   static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
     const protectedHosts = ProtectedHosts.open(config.stateDir);
     let relay: Relay | undefined;
-    const isWanted = (hostname: string) => relay === undefined || relay.#wantsCertificate(hostname);
+    const isWanted = (hostname: string, hasCertificate: boolean) =>
+      relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
     const certificates = await RelayCertificates.open(config, { log, isWanted, ...options });
     try {
       relay = new Relay(config, log, certificates, protectedHosts);
@@ -253,9 +254,10 @@ export class Relay {
     return this.#certificates.problemOf(this.#config.domain) ?? true;
   }
 
-  #wantsCertificate(hostname: string): boolean {
+  #wantsCertificate(hostname: string, hasCertificate: boolean): boolean {
     const { domain, acme } = this.#config;
-    return hostname === domain || acme.wildcards.includes(hostname) || this.#claims.isWanted(hostname);
+    const isOurs = hostname === domain || acme.wildcards.includes(hostname);
+    return isOurs || this.#claims.isWanted(hostname, hasCertificate);
   }
 
   #makeRedirect(): Redirect {

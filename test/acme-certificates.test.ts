@@ -102,3 +102,15 @@ test('whoever waits when it is closed is told, and nothing is ordered afterwards
   await assert.rejects(certificates.prepare('b.example.com'), { code: 'RELAY_DRAINING' });
   assert.ok(issuer.orders.length <= 1);
 });
+
+test('a name that never got a certificate is given up when nobody waits for it', async (t) => {
+  const { issuer, open } = world(t, { isWanted: (_name, hasCertificate) => hasCertificate });
+  const certificates = open();
+  issuer.failure = new Error('no');
+  await assert.rejects(certificates.prepare('a.example.com'));
+  await until(5_000, 'nothing left', () => (certificates.list().length === 0 ? true : undefined));
+  issuer.passDays(1);
+  issuer.failure = undefined;
+  await certificates.prepare('a.example.com');
+  assert.deepEqual(issuer.orders, ['a.example.com', 'a.example.com']);
+});

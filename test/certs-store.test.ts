@@ -59,6 +59,34 @@ test('of several CAs the certificate that lives longest counts, and a wildcard i
   assert.equal(store.newest('b.example.com'), undefined);
 });
 
+test('of two the one that came last counts, unless it has expired', async (t) => {
+  const { store } = openStore(t);
+  const nowMs = Date.now();
+  store.save('one', 'a.test', { ...(await certificate('a.test', 9)), record: { issuedAtMs: nowMs - 5 * 86_400_000 } });
+  store.save('two', 'a.test', { ...(await certificate('a.test', 5)), record: { issuedAtMs: nowMs } });
+  assert.equal(store.newest('a.test')?.ca, 'two', 'the older one may be the one that was revoked');
+  assert.equal(store.newest('a.test', nowMs + 6 * 86_400_000)?.ca, 'one');
+});
+
+test('what expired long ago, and what is known of attempts that old, leaves the disk', async (t) => {
+  const { store } = openStore(t);
+  const nowMs = Date.now();
+  store.save('one', 'a.test', await certificate('a.test', 5));
+  store.save('one', 'b.test', await certificate('b.test', 20));
+  store.saveAttempts('c.test', { failures: 1 });
+  store.removeOld(nowMs + 34 * 86_400_000);
+  assert.deepEqual(
+    store.list().map(({ hostname }) => hostname),
+    ['a.test', 'b.test'],
+  );
+  store.removeOld(nowMs + 36 * 86_400_000);
+  assert.deepEqual(
+    store.list().map(({ hostname }) => hostname),
+    ['b.test'],
+  );
+  assert.deepEqual(store.readAttempts('c.test'), {});
+});
+
 test('a process that dies between the files loses nothing: the new certificate counts and is completed later', async (t) => {
   const { store, folder } = openStore(t);
   const [older, newer] = [await certificate('a.test', 5), await certificate('a.test', 9)];

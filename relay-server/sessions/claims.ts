@@ -37,6 +37,11 @@ export interface ClaimsOptions {
   readonly log: Log;
 }
 
+/** A client whose claim was denied comes again within a minute or so; after this it is not waited for. */
+const WAITED_FOR_MS = 600_000;
+/** As many as there may be routes. */
+const MAX_WAITED_FOR = 10_000;
+
 /** What a claim became. */
 export interface ClaimedTunnel {
   readonly tunnel: Tunnel;
@@ -46,6 +51,8 @@ export interface ClaimedTunnel {
 
 export class Claims {
   readonly #options: ClaimsOptions;
+  /** Hostnames whose certificate is waited for, with the time of the newest claim, monotonic milliseconds. */
+  readonly #waitedFor = new Map<string, number>();
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
@@ -64,8 +71,18 @@ export class Claims {
     void this.#knowHosts('offline');
   }
 
-  /** Whether TLS of this hostname may still end here for somebody: its certificate is renewed for as long. */
-  isWanted(hostname: string): boolean {
+  /**
+   * Whether TLS of this hostname may still end here for somebody: its certificate is renewed for as long. One that never
+   * came is tried again only while a client claims the hostname.
+   */
+  isWanted(hostname: string, hasCertificate: boolean): boolean {
+    if (
+      !hasCertificate &&
+      performance.now() - (this.#waitedFor.get(hostname) ?? Number.NEGATIVE_INFINITY) > WAITED_FOR_MS
+    ) {
+      this.#waitedFor.delete(hostname);
+      return false;
+    }
     const { tokens, remembered } = this.#options;
     const isKnown = ({ grants }: TokenRecord) => grants.hosts.includes(hostname) || remembered.has(hostname);
     const mayClaim = (token: TokenRecord) =>
@@ -135,8 +152,17 @@ export class Claims {
     tunnel.checkTaking(session.owner);
     this.#checkMayEndTls(host);
     if (!isChosen) remembered.remember(host, token.id);
+    this.#waitFor(host);
     await certificates.prepareForClaim(host);
+    this.#waitedFor.delete(host);
     return this.#claimed(tunnel);
+  }
+
+  #waitFor(host: string): void {
+    this.#waitedFor.delete(host);
+    this.#waitedFor.set(host, performance.now());
+    const [oldest] = this.#waitedFor.keys();
+    if (this.#waitedFor.size > MAX_WAITED_FOR && oldest !== undefined) this.#waitedFor.delete(oldest);
   }
 
   #makeRoom(host: string, token: TokenRecord): void {

@@ -32,8 +32,11 @@ export interface AcmeCertificatesOptions {
   /** Wildcards (`*.example.com`) that are used instead of a certificate for each name below them. */
   readonly wildcards?: readonly string[];
   readonly keyType?: KeyType | undefined;
-  /** Whether a name is still used; one that is not is neither renewed nor kept in memory. Everything is, when left out. */
-  readonly isWanted?: (name: string) => boolean;
+  /**
+   * Whether a name is still used; one that is not is neither ordered nor renewed nor kept in memory. A name that never got a
+   * certificate may be wanted less than one that has. Everything is wanted, when left out.
+   */
+  readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
   /** When orders may begin; at most 10 in 10 s when left out. */
   readonly orders?: OrderBudget;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -158,7 +161,9 @@ export class AcmeCertificates implements CertificateSource {
   #forgetUnwanted(): void {
     const { isWanted } = this.#options;
     if (isWanted === undefined) return;
-    for (const name of this.#managed.keys()) if (!isWanted(name)) this.#managed.delete(name);
+    for (const [name, { context, isBusy }] of this.#managed) {
+      if (!isBusy && !isWanted(name, context !== undefined)) this.#managed.delete(name);
+    }
   }
 
   #look(): void {

@@ -21,7 +21,7 @@ export interface AcmeServiceOptions {
   readonly stateDir: string;
   readonly log: Log;
   /** Whether a name is still used; everything is, when left out. */
-  readonly isWanted?: (name: string) => boolean;
+  readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
 }
@@ -45,6 +45,7 @@ export class AcmeService {
     const issuer: Issuer = others.length === 0 ? this.#issuers[0] : new IssuerChain(this.#issuers, log);
     const { keyType, maxHostnames, wildcards } = config;
     const store = CertificateStore.open(stateDir);
+    store.removeOld((options.now ?? Date.now)());
     this.certificates = new AcmeCertificates({ ...options, store, issuer, keyType, maxHostnames, wildcards });
   }
 

@@ -34,6 +34,8 @@ const MAX_PLAIN_NAME = 200;
 const LOCKS = 'locks';
 const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
+/** Hostnames come and go over the years; what is left of them must not fill the disk. */
+const KEPT_MS = 30 * 86_400_000;
 
 /** A certificate with everything that we know of it. */
 export interface StoredCertificate {
@@ -159,6 +161,21 @@ export class CertificateStore {
     if (!fs.existsSync(folder)) return false;
     fs.rmSync(folder, { recursive: true, force: true });
     return true;
+  }
+
+  /** Removes what nobody can use: certificates that expired long ago, and what is known of attempts that old. */
+  removeOld(nowMs: number): void {
+    const deadMs = nowMs - KEPT_MS;
+    for (const ca of this.#cas()) {
+      for (const name of this.#namesOf(ca)) {
+        if ((this.read(ca, name)?.notAfterMs ?? nowMs) < deadMs) this.remove(ca, name);
+      }
+    }
+    const folder = path.join(this.#folder, ATTEMPTS);
+    for (const name of fs.readdirSync(folder)) {
+      const file = path.join(folder, name);
+      if ((fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? nowMs) < deadMs) removeFile(file);
+    }
   }
 
   /** Waits until no other process and nobody else here orders this name. */

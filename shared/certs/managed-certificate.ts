@@ -61,9 +61,14 @@ export class ManagedCertificate {
     return this.#context;
   }
 
+  /** Whether the CA is being asked for something. */
+  get isBusy(): boolean {
+    return this.#attempt !== undefined || this.#isLooking;
+  }
+
   /** When there is something to do next; milliseconds since 1970, Infinity while something is being done. */
   get dueAtMs(): number {
-    if (this.#attempt !== undefined || this.#isLooking) return Number.POSITIVE_INFINITY;
+    if (this.isBusy) return Number.POSITIVE_INFINITY;
     return Math.min(this.#orderAtMs, this.#stored === undefined ? Number.POSITIVE_INFINITY : this.#askAtMs);
   }
 
