@@ -8,7 +8,7 @@
  * Owns: the certificates in memory, the orders that run, one timer. Owned by: Relay (tls.mode acme), HomeEdge.
  */
 import type { SecureContext } from 'node:tls';
-import { TunnelError } from '../errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { normalisePattern } from '../hostname.js';
 import type { CertificateStore } from './certificate-store.js';
 import { type CertificateLog, type CertificateSource, type CertificateStatus, wildcardOf } from './certificates.js';
@@ -118,7 +118,7 @@ export class AcmeCertificates implements CertificateSource {
 
   /** Takes what was put into the store meanwhile. */
   reload(): void {
-    for (const certificate of this.#managed.values()) certificate.reload();
+    for (const certificate of this.#managed.values()) this.#reloadQuietly(certificate);
     this.#lookBy(0);
   }
 
@@ -131,6 +131,16 @@ export class AcmeCertificates implements CertificateSource {
     clearTimeout(this.#timer);
     this.#orders.close();
     this.#questions.close();
+  }
+
+  #reloadQuietly(certificate: ManagedCertificate): void {
+    try {
+      certificate.reload();
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      const fields = { hostname: certificate.name, code, error: message };
+      this.#options.log.warn(fields, 'certificate not loaded, the old one serves on');
+    }
   }
 
   #nameFor(hostname: string): string {
