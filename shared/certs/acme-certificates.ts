@@ -34,6 +34,10 @@ export interface AcmeCertificatesOptions {
   readonly keyType?: KeyType | undefined;
   /** Whether a name is still used; one that is not is neither renewed nor kept in memory. Everything is, when left out. */
   readonly isWanted?: (name: string) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `list` says has changed. */
+  readonly onChange?: () => void;
   /** When orders may begin; at most 10 in 10 s when left out. */
   readonly orders?: OrderBudget;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -133,9 +137,9 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, keyType, log } = this.#options;
+    const { store, issuer, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, keyType, log, ...budgets, now: this.#now, random: this.#random };
+    const tools = { store, issuer, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;
@@ -150,17 +154,25 @@ export class AcmeCertificates implements CertificateSource {
   #look(): void {
     this.#forgetUnwanted();
     const nowMs = this.#now();
-    for (const certificate of this.#managed.values()) {
+    for (const certificate of this.#reachable()) {
       if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#schedule());
     }
     this.#schedule();
   }
 
+  #reachable(): ManagedCertificate[] {
+    const { isReachable } = this.#options;
+    const all = [...this.#managed.values()];
+    return isReachable === undefined ? all : all.filter(({ name }) => isReachable(name));
+  }
+
   #schedule(): void {
     clearTimeout(this.#timer);
     if (this.#isClosed) return;
-    const nextMs = Math.min(...[...this.#managed.values()].map(({ dueAtMs }) => dueAtMs)) - this.#now();
+    const nextMs = Math.min(...this.#reachable().map(({ dueAtMs }) => dueAtMs)) - this.#now();
     const waitMs = Math.min(Math.max(nextMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
     this.#timer = setTimeout(() => this.#look(), waitMs);
   }
 }
+
+function nothing(): void {}

@@ -126,6 +126,12 @@ export class AcmeIssuer implements Issuer {
     });
   }
 
+  /** The account as it was registered; undefined before that. Asks nobody. */
+  knownIdentity(): AccountIdentity | undefined {
+    const { url, caaIdentities } = this.#options.accounts.registration(this.#directoryUrl);
+    return url === undefined ? undefined : { accountUrl: url, caaIdentities };
+  }
+
   /** Gives the account a new key. A process that dies in the middle is put right at the next order. */
   async replaceAccountKey(signal?: AbortSignal): Promise<void> {
     const { accounts, log } = this.#options;
@@ -242,8 +248,8 @@ export class AcmeIssuer implements Issuer {
     if (url !== undefined && contact === email) return;
     if (url !== undefined) await connection.updateContact(email);
     const registered = url ?? (await connection.register(email));
-    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email });
-    const terms = connection.directory.termsOfService;
+    const { caaIdentities, termsOfService: terms } = connection.directory;
+    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email, caaIdentities });
     log.info({ ca: this.name, account: registered, terms }, 'account registered');
   }
 

@@ -22,6 +22,10 @@ export interface AcmeServiceOptions {
   readonly log: Log;
   /** Whether a name is still used; everything is, when left out. */
   readonly isWanted?: (name: string) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `certificates.list` says has changed. */
+  readonly onChange?: () => void;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
 }
@@ -59,6 +63,11 @@ export class AcmeService {
    */
   async identities(signal?: AbortSignal): Promise<readonly AccountIdentity[]> {
     return Promise.all(this.#issuers.map((issuer) => issuer.identity(signal)));
+  }
+
+  /** The accounts that were registered so far; asks nobody. */
+  knownIdentities(): readonly AccountIdentity[] {
+    return this.#issuers.flatMap((issuer) => issuer.knownIdentity() ?? []);
   }
 
   /** Ends orders and timers. Safe any number of times. */

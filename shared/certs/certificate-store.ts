@@ -24,6 +24,7 @@ import {
   writeFileAtomic,
 } from '../atomic-file.js';
 import { TunnelError } from '../errors.js';
+import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
 import { belongsTo, factsOf } from './issued-chain.js';
 import { type LockOptions, StoreLock } from './store-lock.js';
@@ -165,6 +166,8 @@ export class CertificateStore {
       const keyPem = new Secret(files.key);
       if (!belongsTo(files.chain, keyPem)) return undefined;
       const { hostnames, notBeforeMs, notAfterMs } = factsOf(files.chain);
+      // Whoever put another name's certificate here, it must not reach this name's visitors.
+      if (!hostnames.some((name) => hostnameMatches(name, hostname))) return undefined;
       return { ca, hostname, hostnames, chainPem: files.chain, keyPem, notBeforeMs, notAfterMs, record: files.record };
     } catch {
       // Damaged: as good as none, a new one will be ordered.

@@ -34,6 +34,8 @@ export interface CertificateTools {
   readonly questions: OrderBudget;
   readonly keyType: KeyType | undefined;
   readonly log: CertificateLog;
+  /** The status of a certificate has changed. */
+  readonly onChange: () => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** In [0, 1). */
@@ -148,11 +150,15 @@ export class ManagedCertificate {
   }
 
   #order({ isForced = false } = {}): Promise<void> {
-    this.#attempt ??= this.#tools.orders
+    if (this.#attempt !== undefined) return this.#attempt;
+    const { orders, onChange } = this.#tools;
+    this.#attempt = orders
       .run(this.name, (signal) => this.#obtain(signal, isForced).catch((error: unknown) => this.#fail(error, signal)))
       .finally(() => {
         this.#attempt = undefined;
+        onChange();
       });
+    onChange();
     return this.#attempt;
   }
 
@@ -168,6 +174,7 @@ export class ManagedCertificate {
       isFresh: (stored) => (isForced ? stored.chainPem !== had?.chainPem : this.#isFresh(stored)),
     });
     this.#serve(kept);
+    this.#tools.onChange();
     const expires = new Date(kept.notAfterMs).toISOString();
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');

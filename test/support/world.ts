@@ -112,7 +112,7 @@ export interface ClientWorldOptions {
 
 export interface RunningClient {
   readonly client: Client;
-  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `reconnecting CODE`. */
+  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `certificate NAME STATE`, `reconnecting CODE`. */
   readonly events: string[];
   /** Settles with the client. */
   readonly done: Promise<void>;
@@ -141,6 +141,7 @@ export async function startClient(
     up: ({ name }) => note(`up ${name}`),
     denied: ({ name, code }) => note(`denied ${name} ${code}`),
     down: ({ name, code }) => note(`down ${name} ${code}`),
+    certificate: ({ name, state }) => note(`certificate ${name} ${state}`),
     reconnecting: ({ code }) => note(`reconnecting ${code}`),
     changed: () => {},
   };
