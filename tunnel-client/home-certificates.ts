@@ -12,12 +12,14 @@ import type { AcmeConfig } from '../shared/certs/acme-config.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { caaRecords } from '../shared/certs/caa-advice.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
+import type { PairFiles } from '../shared/certs/certificate-pair.js';
 import { type CertificateSource, type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import type { Log } from '../shared/log.js';
 import type { CertificateNews, HomeCertificate } from './client-status.js';
 import type { ClientTunnel } from './client-tunnel.js';
+import type { TunnelSpec } from './tunnel-config.js';
 
 export interface HomeCertificatesOptions {
   readonly acme: AcmeConfig;
@@ -108,19 +110,18 @@ export class HomeCertificates {
   #add(tunnel: ClientTunnel): void {
     const { name, host, tls, certificate } = tunnel.spec;
     if (tls !== 'end-to-end' || host === undefined) return;
-    const source = certificate === undefined ? this.#openAcme().certificates : this.#openFiles(tunnel);
+    const source =
+      certificate === undefined ? this.#openAcme().certificates : this.#openFiles(tunnel.spec, certificate);
     this.#served.set(name, { tunnel, host, source, told: '', caa: [] });
   }
 
-  #openFiles({ spec: { name, host = '', certificate } }: ClientTunnel): CertificateSource {
-    const files = certificate === undefined ? [] : [certificate];
-    const place = `to tunnel ${name} in tunnel.yaml`;
-    const certificates = CertificateFiles.open(files, { log: this.#options.log, place });
-    if (certificates.contextFor(host) !== undefined) return certificates;
+  #openFiles(spec: TunnelSpec, files: PairFiles): CertificateSource {
+    const place = `to tunnel ${spec.name} in tunnel.yaml`;
+    const certificates = CertificateFiles.open([files], { log: this.#options.log, place });
+    if (certificates.contextFor(spec.host ?? '') !== undefined) return certificates;
     certificates.close();
     const covered = certificates.list().map((entry) => entry.name);
-    const state = `its certificate ${certificate?.certFile} covers ${covered.join(', ')}, not ${host}`;
-    throw new TunnelError('CONFIG_INVALID', `Cannot serve tunnel ${name}: ${state}. Name one that covers it.`);
+    throw uncovered(spec, covered);
   }
 
   #openAcme(): AcmeService {
@@ -152,6 +153,12 @@ export class HomeCertificates {
       this.#options.onCertificate(served.tunnel, newsOf(served, status, isFirst ? served.caa : []));
     }
   };
+}
+
+/** The refusal of a certificate for other names than the tunnel's. */
+export function uncovered({ name, host, certificate }: TunnelSpec, covered: readonly string[]): TunnelError {
+  const state = `its certificate ${certificate?.certFile} covers ${covered.join(', ')}, not ${host}`;
+  return new TunnelError('CONFIG_INVALID', `Cannot serve tunnel ${name}: ${state}. Name one that covers it.`);
 }
 
 function newsState({ state, notAfterMs }: HomeCertificate): CertificateNews['state'] {

@@ -7,6 +7,7 @@
  */
 import type { ErrorCode } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
+import { CAA_ADVICE } from './certificate-text.js';
 import type { CertificateNews } from './client-status.js';
 import { cureOf } from './cures.js';
 
@@ -59,8 +60,6 @@ export type ClientEvent =
   | ({ readonly event: 'reconnecting' } & ReconnectingEvent)
   | ({ readonly event: 'failed' } & FailedEvent)
   | { readonly event: 'stopped' };
-
-const CAA_ADVICE = 'With these DNS records nobody else, not even the relay, can get a certificate for it:';
 
 export type OutputMode = 'plain' | 'json' | 'quiet';
 
@@ -122,8 +121,9 @@ export class PlainOutput {
   }
 
   #emit(event: ClientEvent): void {
-    const line = this.#format(event);
-    if (line !== undefined && this.#state === 'open') this.#stdout.write(`${line}\n`);
+    const text = this.#format(event);
+    if (text === undefined) return;
+    for (const line of text.split('\n')) if (this.#state === 'open') this.#stdout.write(`${line}\n`);
   }
 
   #format(event: ClientEvent): string | undefined {

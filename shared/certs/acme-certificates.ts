@@ -26,6 +26,8 @@ const QUESTIONS_PER_MS = 1_000;
 export interface AcmeCertificatesOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count: what staging made must not hold up production. All when left out. */
+  readonly cas?: readonly string[];
   /** Names that may have a certificate at a time. */
   readonly maxHostnames: number;
   readonly log: CertificateLog;
@@ -137,9 +139,9 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, keyType, log, onChange = nothing } = this.#options;
+    const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;

@@ -8,7 +8,7 @@ import { AccountStore } from './account-store.js';
 import { AcmeCertificates } from './acme-certificates.js';
 import type { AcmeAuthority, AcmeConfig, AcmeDns } from './acme-config.js';
 import { type AccountIdentity, AcmeIssuer } from './acme-issuer.js';
-import { CertificateStore } from './certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from './certificate-store.js';
 import { DnsExecSolver } from './dns-exec-solver.js';
 import { DnsUpdateSolver } from './dns-update-solver.js';
 import { HttpSolver } from './http-solver.js';
@@ -49,7 +49,8 @@ export class AcmeService {
     const issuer: Issuer = others.length === 0 ? this.#issuers[0] : new IssuerChain(this.#issuers, log);
     const { keyType, maxHostnames, wildcards } = config;
     const store = CertificateStore.open(stateDir);
-    this.certificates = new AcmeCertificates({ ...options, store, issuer, keyType, maxHostnames, wildcards });
+    const cas = [...this.#issuers.map(({ name }) => name), IMPORTED_CA];
+    this.certificates = new AcmeCertificates({ ...options, store, issuer, cas, keyType, maxHostnames, wildcards });
   }
 
   /** @throws {TunnelError} CONFIG_INVALID when the disk refuses. */

@@ -35,6 +35,8 @@ const MAX_PLAIN_NAME = 200;
 const LOCKS = 'locks';
 const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
+/** The name of the CA, as a folder, for certificates that an operator brought from another program. */
+export const IMPORTED_CA = 'imported';
 
 /** A certificate with everything that we know of it. */
 export interface StoredCertificate {
@@ -90,9 +92,9 @@ export class CertificateStore {
     return this.#readOnce(ca, hostname, folder) ?? this.#readOnce(ca, hostname, folder);
   }
 
-  /** Of this name's certificates from all CAs the one that lives longest. */
-  newest(hostname: string): StoredCertificate | undefined {
-    const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
+  /** Of this name's certificates from these CAs the one that lives longest; from all CAs when left out. */
+  newest(hostname: string, cas: readonly string[] = this.#cas()): StoredCertificate | undefined {
+    const found = cas.flatMap((ca) => this.read(ca, hostname) ?? []);
     return found.sort((one, other) => other.notAfterMs - one.notAfterMs)[0];
   }
 

@@ -28,6 +28,8 @@ const ASK_AFTER_FAILURE_MS = 6 * HOUR_MS;
 export interface CertificateTools {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count; all when left out. */
+  readonly cas: readonly string[] | undefined;
   /** When orders may begin. */
   readonly orders: OrderBudget;
   /** When questions about renewal may be asked. */
@@ -85,8 +87,8 @@ export class ManagedCertificate {
 
   /** Takes what another process, or an import, has put into the store. */
   reload(): void {
-    const { store } = this.#tools;
-    const stored = store.newest(this.name);
+    const { store, cas } = this.#tools;
+    const stored = store.newest(this.name, cas);
     if (stored === undefined) this.#record = store.readAttempts(this.name);
     else if (stored.notAfterMs > (this.#stored?.notAfterMs ?? 0)) this.#serve(stored);
   }
@@ -167,10 +169,10 @@ export class ManagedCertificate {
   }
 
   async #obtain(signal: AbortSignal, isForced: boolean): Promise<void> {
-    const { store, issuer, keyType, now } = this.#tools;
+    const { store, issuer, cas, keyType, now } = this.#tools;
     const had = this.#stored;
     const kept = await obtainCertificate({
-      ...{ store, issuer, hostname: this.name, keyType, signal, now },
+      ...{ store, issuer, cas, hostname: this.name, keyType, signal, now },
       isFresh: (stored) => (isForced ? stored.chainPem !== had?.chainPem : this.#isFresh(stored)),
     });
     this.#serve(kept);
