@@ -88,6 +88,8 @@ export class HomeEdge implements HomeSiteHost {
       return;
     }
     if (first.length > 0) duplex.unshift(first);
+    // A handshake that fails ends with an alert, which tells visitors more than a reset.
+    duplex.hasLastWords = true;
     const isChallenge = opening.alpn === ACME_ALPN;
     const socket = new TLSSocket(duplex, {
       isServer: true,
@@ -99,6 +101,7 @@ export class HomeEdge implements HomeSiteHost {
     this.#handshakes.add(
       new HomeHandshake(socket, this.deadlines, (handshake, isSecure) => {
         this.#handshakes.delete(handshake);
+        duplex.hasLastWords = false;
         if (isSecure && isChallenge) socket.destroySoon();
         else if (isSecure) this.#serve(socket, tunnel, opening);
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');
