@@ -136,7 +136,8 @@ test('a client that is killed while it orders gets the certificate at its next s
   assert.equal(await ask(httpsPort, await pebble.root()), 'from home');
   const ca = caNameOf(pebble.directoryUrl);
   assert.deepEqual(readdirSync(join(stateDir, 'accounts', ca)).sort(), ['account-key.pem', 'account.json']);
-  assert.deepEqual(readdirSync(join(stateDir, 'certificates', 'locks')), []);
+  const locks = readdirSync(join(stateDir, 'certificates', 'locks')).filter((name) => !name.startsWith('.'));
+  assert.deepEqual(locks, [], 'a dead process holds no lock');
 });
 
 test('a certificate is renewed while visitors come and stream, and none of them fails', {
