@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { importCertbot } from '../shared/certs/certbot-import.js';
-import { CertificateStore } from '../shared/certs/certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { readRecord } from '../shared/certs/stored-record.js';
 import { Secret } from '../shared/secret.js';
 import { startNode } from './support/node-process.js';
@@ -123,6 +123,14 @@ test('the certificate of another name counts as none, whoever put it there', asy
   assert.equal(store.newest('a.test'), undefined);
   store.save('ca', 'a.test', await certificate('*.test'));
   assert.ok(store.newest('a.test'), 'a wildcard covers it');
+});
+
+test('only certificates of the CAs that are asked for count: what staging made does not hold up production', async (t) => {
+  const { store } = openStore(t);
+  store.save('staging', 'a.test', await certificate('a.test'));
+  assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA]), undefined);
+  store.save(IMPORTED_CA, 'a.test', await certificate('a.test'));
+  assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA])?.ca, IMPORTED_CA);
 });
 
 test('no name leaves the folder', async (t) => {

@@ -5,11 +5,11 @@
 import { existsSync } from 'node:fs';
 import * as path from 'node:path';
 import { AccountStore, caNameOf } from '../shared/certs/account-store.js';
+import { checkAcme } from '../shared/certs/acme-check.js';
 import type { AccountIdentity } from '../shared/certs/acme-issuer.js';
 import { caaRecords } from '../shared/certs/caa-advice.js';
 import { type PairFiles, readCertificatePair } from '../shared/certs/certificate-pair.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
-import { readCertificates } from '../shared/config-kinds.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { CAA_ADVICE } from './certificate-text.js';
 import { uncovered } from './home-certificates.js';
@@ -24,7 +24,7 @@ export function checkCertificates(config: TunnelConfig): string[] {
   const lines = ended.flatMap((spec) =>
     spec.certificate === undefined ? linesOfStore(spec, config) : linesOfFiles(spec, spec.certificate),
   );
-  for (const { caFile } of config.acme.authorities) if (caFile !== undefined) readCertificates(caFile, 'acme.ca_file');
+  checkAcme(config.acme);
   return lines;
 }
 
@@ -37,7 +37,7 @@ function linesOfFiles(spec: TunnelSpec, certificate: PairFiles): string[] {
 function linesOfStore({ name, host = '' }: TunnelSpec, { acme, stateDir }: TunnelConfig): string[] {
   const hasStore = existsSync(path.join(stateDir, 'certificates'));
   const cas = [...acme.authorities.map((authority) => caNameOf(authority.directoryUrl)), IMPORTED_CA];
-  const stored = hasStore ? CertificateStore.open(stateDir).newest(host, cas) : undefined;
+  const stored = hasStore ? CertificateStore.open(stateDir).newest(host, Date.now(), cas) : undefined;
   const [{ directoryUrl }] = acme.authorities;
   const state =
     stored === undefined

@@ -78,6 +78,11 @@ export class AccountStore {
     return { url, contact: typeof contact === 'string' ? contact : undefined, caaIdentities: identities };
   }
 
+  /** Whether this CA has told us what it calls our account. */
+  isRegistered(directoryUrl: string): boolean {
+    return this.registration(directoryUrl).url !== undefined;
+  }
+
   /** Keeps what the CA calls the account. */
   saveRegistration(directoryUrl: string, registration: Registration & { readonly url: string }): void {
     const text = `${JSON.stringify({ directoryUrl, ...registration }, undefined, 2)}\n`;

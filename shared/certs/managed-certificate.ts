@@ -87,10 +87,10 @@ export class ManagedCertificate {
 
   /** Takes what another process, or an import, has put into the store. */
   reload(): void {
-    const { store, cas } = this.#tools;
-    const stored = store.newest(this.name, cas);
+    const { store, cas, now } = this.#tools;
+    const stored = store.newest(this.name, now(), cas);
     if (stored === undefined) this.#record = store.readAttempts(this.name);
-    else if (stored.notAfterMs > (this.#stored?.notAfterMs ?? 0)) this.#serve(stored);
+    else if (stored.chainPem !== this.#stored?.chainPem) this.#serve(stored);
   }
 
   /**
@@ -179,8 +179,8 @@ export class ManagedCertificate {
     this.#tools.onChange();
     const expires = new Date(kept.notAfterMs).toISOString();
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
+    // When the CA wants it replaced is asked at the next look: whoever waits for the certificate need not wait for that.
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');
-    await this.#askWindow(signal);
   }
 
   /** Another process may have renewed it meanwhile. */

@@ -29,7 +29,7 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
   const { store, issuer, hostname, isFresh, signal, now = Date.now } = options;
   const lock = await store.lock(hostname, signal);
   try {
-    const stored = store.newest(hostname, options.cas);
+    const stored = store.newest(hostname, now(), options.cas);
     if (stored && isFresh(stored)) return stored;
     const keyPem = await makePrivateKey(options.keyType);
     const replaces = stored === undefined ? {} : { replaces: stored.chainPem };
