@@ -95,12 +95,18 @@ test('tunnel: the options that the example has switched off can be switched on',
   const text = switchedOn(readFileSync(TUNNEL, 'utf8'))
     .replace(/^token_file:.*$/m, '')
     .replace(/^ *tcp_port:.*$/m, '')
+    // Those that stand for what another one says.
+    .replace(/^ *hmac_file:.*$/gm, '')
+    .replace(/^ {4}(?:server|key_name|key|key_file|zone):.*$/gm, '')
     .replace('tls: relay', 'tls: end-to-end');
   const path = join(folder, 'tunnel.yaml');
   writeFileSync(path, text);
-  const config = readTunnelConfig(path, {}, { MY_TOKEN: 'sp1.the-token' });
+  const config = readTunnelConfig(path, {}, { MY_TOKEN: 'sp1.the-token', EAB_HMAC: 'c2VjcmV0' });
   assert.deepEqual(config.relayAddress, { host: '203.0.113.7', port: 443 });
   assert.equal(config.clientId, 'home-server');
+  assert.equal(config.stateDir, join(folder, 'state'));
+  assert.equal(config.acme.dns?.kind, 'program');
+  assert.equal(config.acme.authorities[1]?.directoryUrl, 'https://acme-staging-v02.api.letsencrypt.org/directory');
   assert.equal(config.tunnels[0]?.hostHeader, '127.0.0.1:8123');
   assert.deepEqual(config.tunnels[0]?.certificate, {
     certFile: join(folder, 'home.example.com.pem'),

@@ -50,6 +50,8 @@ export class ClientSession {
   readonly id: string;
   /** Resolves with the reason when the session is over, or when the relay asked the client to come back later. */
   readonly ended: Promise<TunnelError>;
+  /** Resolves when the last link is gone. */
+  readonly closed: Promise<void>;
   readonly #options: ClientSessionOptions;
   readonly #links = new Set<LiveLink>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -59,6 +61,7 @@ export class ClientSession {
   readonly #heartbeatMs: number;
   #state: 'serving' | 'draining' | 'closed' = 'serving';
   #resolveEnded: (error: TunnelError) => void = () => {};
+  #resolveClosed: () => void = () => {};
 
   constructor({ link, welcome }: WelcomedLink, options: ClientSessionOptions) {
     this.id = welcome.sessionId;
@@ -68,6 +71,9 @@ export class ClientSession {
     this.#heartbeatMs = Math.min(most, Math.max(least, welcome.heartbeatMs));
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
+    });
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
     });
     this.#add(link);
     for (const tunnel of options.tunnels.values()) this.#claim(tunnel);
@@ -132,8 +138,13 @@ export class ClientSession {
     this.#links.delete(link);
     this.#options.log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0 || retryOf(error.code) === 'never') this.#end(error);
-    if (this.#links.size === 0) this.#options.onClosed();
+    if (this.#links.size === 0) this.#onAllClosed();
     else this.#onLinkFailed(error, link.openForMs);
+  }
+
+  #onAllClosed(): void {
+    this.#resolveClosed();
+    this.#options.onClosed();
   }
 
   /** One link of several: the session goes on and tries to get it back, unless the relay has forgotten the session. */

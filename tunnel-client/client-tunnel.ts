@@ -5,7 +5,7 @@
  */
 import type { ErrorCode } from '../shared/errors.js';
 import type { SpliceTraffic } from '../shared/splice.js';
-import type { LastError, TunnelStatus } from './client-status.js';
+import type { HomeCertificate, LastError, TunnelStatus } from './client-status.js';
 import type { TunnelSpec } from './tunnel-config.js';
 
 export class ClientTunnel {
@@ -31,7 +31,7 @@ export class ClientTunnel {
     this.#lastError = { code, message, atMs: Date.now() };
   }
 
-  status(): TunnelStatus {
+  status(certificate?: HomeCertificate): TunnelStatus {
     return {
       name: this.spec.name,
       url: this.url || this.spec.host || `:${this.spec.tcpPort}`,
@@ -43,6 +43,8 @@ export class ClientTunnel {
       bytesOut: this.traffic.fromSocketBytes,
       failures: this.#failures,
       lastError: this.#lastError,
+      tls: this.spec.tls,
+      certificate,
     };
   }
 }

@@ -27,7 +27,7 @@ import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits } from '../../shared/http/http-site.js';
+import { HSTS_FIELD, type HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -96,7 +96,7 @@ export class Edge implements SiteHost {
     this.deadlines = options.deadlines;
     this.routes = options.routes;
     this.isTrusted = options.visitors.isTrusted;
-    this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
+    this.responseFields = options.hsts ? HSTS_FIELD : '';
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
     this.#tls = createTlsServer(
       {

@@ -26,6 +26,8 @@ const QUESTIONS_PER_MS = 1_000;
 export interface AcmeCertificatesOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count: what staging made must not hold up production. All when left out. */
+  readonly cas?: readonly string[];
   /** Names that may have a certificate at a time. */
   readonly maxHostnames: number;
   readonly log: CertificateLog;
@@ -37,6 +39,10 @@ export interface AcmeCertificatesOptions {
    * certificate may be wanted less than one that has. Everything is wanted, when left out.
    */
   readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `list` says has changed. */
+  readonly onChange?: () => void;
   /** When orders may begin; at most 10 in 10 s when left out. */
   readonly orders?: OrderBudget;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -76,7 +82,8 @@ export class AcmeCertificates implements CertificateSource {
   load(hostname: string): boolean {
     const name = this.#nameFor(normalisePattern(hostname));
     if (this.#managed.has(name)) return true;
-    return this.#options.store.newest(name, this.#now()) !== undefined && this.#manage(name) !== undefined;
+    const { store, cas } = this.#options;
+    return store.newest(name, this.#now(), cas) !== undefined && this.#manage(name) !== undefined;
   }
 
   /**
@@ -160,9 +167,9 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, keyType, log } = this.#options;
+    const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, keyType, log, ...budgets, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;
@@ -181,11 +188,17 @@ export class AcmeCertificates implements CertificateSource {
     this.#lookAtMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#now();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const certificate of this.#managed.values()) {
+    for (const certificate of this.#reachable()) {
       if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#lookBy(certificate.dueAtMs));
       nextMs = Math.min(nextMs, certificate.dueAtMs);
     }
     this.#lookBy(nextMs);
+  }
+
+  #reachable(): ManagedCertificate[] {
+    const { isReachable } = this.#options;
+    const all = [...this.#managed.values()];
+    return isReachable === undefined ? all : all.filter(({ name }) => isReachable(name));
   }
 
   /** The next look is then, or earlier. */
@@ -200,3 +213,5 @@ export class AcmeCertificates implements CertificateSource {
     this.#timer = setTimeout(() => this.#look(), waitMs);
   }
 }
+
+function nothing(): void {}

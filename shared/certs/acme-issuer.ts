@@ -127,6 +127,12 @@ export class AcmeIssuer implements Issuer {
     });
   }
 
+  /** The account as it was registered; undefined before that. Asks nobody. */
+  knownIdentity(): AccountIdentity | undefined {
+    const { url, caaIdentities } = this.#options.accounts.registration(this.#directoryUrl);
+    return url === undefined ? undefined : { accountUrl: url, caaIdentities };
+  }
+
   /** Whether the CA has an account of ours. */
   get isRegistered(): boolean {
     return this.#options.accounts.isRegistered(this.#directoryUrl);
@@ -248,8 +254,8 @@ export class AcmeIssuer implements Issuer {
     if (url !== undefined && contact === email) return;
     if (url !== undefined) await connection.updateContact(email);
     const registered = url ?? (await connection.register(email));
-    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email });
-    const terms = connection.directory.termsOfService;
+    const { caaIdentities, termsOfService: terms } = connection.directory;
+    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email, caaIdentities });
     log.info({ ca: this.name, account: registered, terms }, 'account registered');
   }
 

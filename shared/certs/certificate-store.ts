@@ -24,6 +24,7 @@ import {
   writeFileAtomic,
 } from '../atomic-file.js';
 import { TunnelError } from '../errors.js';
+import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
 import { belongsTo, factsOf } from './issued-chain.js';
 import { type LockOptions, StoreLock } from './store-lock.js';
@@ -36,6 +37,8 @@ const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
 /** Hostnames come and go over the years; what is left of them must not fill the disk. */
 const KEPT_MS = 30 * 86_400_000;
+/** The name of the CA, as a folder, for certificates that an operator brought from another program. */
+export const IMPORTED_CA = 'imported';
 
 /** A certificate with everything that we know of it. */
 export interface StoredCertificate {
@@ -92,11 +95,11 @@ export class CertificateStore {
   }
 
   /**
-   * Of this name's certificates from all CAs the one that came last and has not expired: one that lives longer may be the
+   * Of this name's certificates from these CAs (all when left out) the one that came last and has not expired: one that lives longer may be the
    * one that was revoked, or whose CA gave no other.
    */
-  newest(hostname: string, nowMs = Date.now()): StoredCertificate | undefined {
-    const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
+  newest(hostname: string, nowMs = Date.now(), cas: readonly string[] = this.#cas()): StoredCertificate | undefined {
+    const found = cas.flatMap((ca) => this.read(ca, hostname) ?? []);
     const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
     found.sort(
       (one, other) =>
@@ -190,6 +193,8 @@ export class CertificateStore {
       const keyPem = new Secret(files.key);
       if (!belongsTo(files.chain, keyPem)) return undefined;
       const { hostnames, notBeforeMs, notAfterMs } = factsOf(files.chain);
+      // Whoever put another name's certificate here, it must not reach this name's visitors.
+      if (!hostnames.some((name) => hostnameMatches(name, hostname))) return undefined;
       return { ca, hostname, hostnames, chainPem: files.chain, keyPem, notBeforeMs, notAfterMs, record: files.record };
     } catch {
       // Damaged: as good as none, a new one will be ordered.

@@ -31,6 +31,7 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         public: 'https://home.example.com',
         sessionId: 's1',
         state: 'online',
+        tls: 'relay',
         openStreams: 2,
         totalStreams: 38,
         requests: 100,

@@ -117,7 +117,7 @@ export interface ClientWorldOptions {
 
 export interface RunningClient {
   readonly client: Client;
-  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `reconnecting CODE`. */
+  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `certificate NAME STATE`, `reconnecting CODE`. */
   readonly events: string[];
   /** Settles with the client. */
   readonly done: Promise<void>;
@@ -146,6 +146,7 @@ export async function startClient(
     up: ({ name }) => note(`up ${name}`),
     denied: ({ name, code }) => note(`denied ${name} ${code}`),
     down: ({ name, code }) => note(`down ${name} ${code}`),
+    certificate: ({ name, state }) => note(`certificate ${name} ${state}`),
     reconnecting: ({ code }) => note(`reconnecting ${code}`),
     changed: () => {},
   };
@@ -158,10 +159,8 @@ export async function startClient(
   });
   const done = client.run();
   done.catch(() => {});
-  t.after(async () => {
-    client.close();
-    await done.catch(() => {});
-  });
+  // Not awaited: its good-bye takes a moment in which sockets that visitors left open would be reset.
+  t.after(() => client.close());
   const event = (text: string, count = 1) =>
     new Promise<void>((resolve) => {
       const check = () => {
