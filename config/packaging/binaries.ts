@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundle, licencesOf, PROGRAMS, type Program, ROOT } from './bundle.js';
@@ -22,15 +22,15 @@ export function binaryName(program: Program, architecture: Architecture): string
   return `${program}-linux-${architecture}`;
 }
 
-/** Makes the executables in `folder`; returns the list of their SHA-256, as `sha256sum -c` reads it. */
-export async function buildBinaries(folder: string, architectures: readonly Architecture[]): Promise<string> {
+/** Makes the executables, with the licences of what is inside and the list of sums, in `folder`, which is emptied before. */
+export async function buildBinaries(folder: string, architectures: readonly Architecture[]): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), 'sallyport-binary-'));
   try {
     const nodes = new Map(architectures.map((architecture) => [architecture, fetchNode(architecture, work)]));
     const builder = nodes.get(hostArchitecture()) ?? fetchNode(hostArchitecture(), work);
+    rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     const packages = new Set<string>();
-    const sums: string[] = [];
     for (const program of programs()) {
       const { code, packages: inside } = await bundle(program);
       for (const name of inside) packages.add(name);
@@ -38,15 +38,29 @@ export async function buildBinaries(folder: string, architectures: readonly Arch
       for (const [architecture, { binary }] of nodes) {
         const executable = makeExecutable(readFileSync(binary), blob);
         writeFileSync(join(folder, binaryName(program, architecture)), executable, { mode: 0o755 });
-        sums.push(`${createHash('sha256').update(executable).digest('hex')}  ${binaryName(program, architecture)}\n`);
       }
     }
     writeFileSync(join(folder, LICENCES), licences([...packages].sort(), builder));
-    writeFileSync(join(folder, CHECKSUMS), sums.join(''));
-    return sums.join('');
+    writeChecksums(folder);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Writes the SHA-256 of all other files of the folder, as `sha256sum --check` reads them. */
+export function writeChecksums(folder: string): void {
+  const names = readdirSync(folder).filter((name) => name !== CHECKSUMS);
+  const sum = (name: string) =>
+    createHash('sha256')
+      .update(readFileSync(join(folder, name)))
+      .digest('hex');
+  writeFileSync(
+    join(folder, CHECKSUMS),
+    names
+      .sort()
+      .map((name) => `${sum(name)}  ${name}\n`)
+      .join(''),
+  );
 }
 
 export function programs(): Program[] {

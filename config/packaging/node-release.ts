@@ -26,6 +26,14 @@ export function isArchitecture(text: string): text is Architecture {
   return Object.hasOwn(INTEGRITY, text);
 }
 
+/** The architectures that a command line names; all of them when it names none. @throws {Error} for any other word. */
+export function architecturesOf(words: readonly string[]): readonly Architecture[] {
+  const strange = words.find((word) => !isArchitecture(word));
+  if (strange !== undefined) throw new Error(`Cannot build for ${strange}. There are: ${ARCHITECTURES.join(', ')}.`);
+  const named = words.filter(isArchitecture);
+  return named.length > 0 ? named : ARCHITECTURES;
+}
+
 /** Where a release lies on this machine. */
 export interface NodeRelease {
   /** Path of the `node` binary. */
