@@ -6,10 +6,9 @@
  * stays readable. Paths inside are relative to the project, so two checkouts make the same bytes.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import { AGENT, VERSION } from '../../shared/version.js';
 
 /** The project's folder. */
 export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -17,6 +16,9 @@ export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 /** The programs, by the folder that each is built into. */
 export const PROGRAMS = { relay: 'relay-server', tunnel: 'tunnel-client' } as const;
 export type Program = keyof typeof PROGRAMS;
+
+/** Where the units and whatever else makes a service lie, for every module that installs it. */
+export const UNITS = 'systemd';
 
 export interface Bundle {
   /** One CommonJS file that needs nothing but Node. */
@@ -34,12 +36,16 @@ export async function bundle(program: Program): Promise<Bundle> {
     platform: 'node',
     target: 'node24',
     format: 'cjs',
+    // As typed it may be any name; so a program that starts itself again sees that it is its own interpreter.
+    banner: { js: 'process.argv[1] = process.execPath;' },
     // What ws would use if it were installed.
     external: ['bufferutil', 'utf-8-validate'],
     plugins: [embeddable],
     metafile: true,
     write: false,
     logLevel: 'warning',
+    // It would be undefined. A module that needs a file of the package asks shared/package-file.ts.
+    logOverride: { 'empty-import-meta': 'error' },
   });
   const paths = Object.keys(metafile.inputs);
   const packages = paths.flatMap((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []);
@@ -55,14 +61,28 @@ export function licencesOf(packages: readonly string[]): string {
 const embeddable: Plugin = {
   name: 'embeddable',
   setup({ onLoad }) {
-    // There is no package.json to read the version from.
-    const version = `export const VERSION = ${JSON.stringify(VERSION)}; export const AGENT = ${JSON.stringify(AGENT)};`;
-    onLoad({ filter: /\/dist\/shared\/version\.js$/ }, () => ({ contents: version }));
+    onLoad({ filter: /\/dist\/shared\/package-file\.js$/ }, () => ({ contents: packageFileModule() }));
     // CommonJS knows no await at the top; in both programs one is the last thing that happens.
     const main = /\/dist\/(?:relay-server|tunnel-client)\/main\.js$/;
     onLoad({ filter: main }, ({ path }) => ({ contents: readFileSync(path, 'utf8').replace(/^await /m, 'void ') }));
   },
 };
+
+/** Stands for shared/package-file.ts: the texts are in it. */
+function packageFileModule(): string {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const texts: Record<string, string> = { 'package.json': JSON.stringify({ version }) };
+  const entries = readdirSync(join(ROOT, UNITS), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  for (const file of files.sort()) texts[relative(ROOT, file)] = readFileSync(file, 'utf8');
+  return `
+    const texts = new Map(Object.entries(${JSON.stringify(texts)}));
+    export function readPackageFile(path) {
+      const text = texts.get(path);
+      if (text === undefined) throw new Error(\`Cannot read \${path}: this executable does not contain it.\`);
+      return text;
+    }`;
+}
 
 function licenceOf(name: string): string {
   const folder = join(ROOT, 'node_modules', name);

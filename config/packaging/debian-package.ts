@@ -13,18 +13,17 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { VERSION } from '../../shared/version.js';
 import { binaryName, LICENCES } from './binaries.js';
-import { type Program, ROOT } from './bundle.js';
+import { type Program, ROOT, UNITS } from './bundle.js';
 import type { Architecture } from './node-release.js';
 
 /** What Debian calls the architectures. */
 export const DEBIAN_NAMES: Readonly<Record<Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
 const TEMPLATES = join(ROOT, 'config/packaging/debian');
-const UNITS = join(ROOT, 'systemd');
 const SCRIPTS = ['postinst', 'prerm', 'postrm'];
-const ABOUT: Readonly<Record<Program, { summary: string; state: string }>> = {
-  relay: { summary: 'public end of a self-hosted tunnel', state: 'sallyport' },
-  tunnel: { summary: 'home end of a self-hosted tunnel', state: 'sallyport-tunnel' },
+const SUMMARIES: Readonly<Record<Program, string>> = {
+  relay: 'public end of a self-hosted tunnel',
+  tunnel: 'home end of a self-hosted tunnel',
 };
 
 export interface DebianOptions {
@@ -74,7 +73,6 @@ function contents({ program, architecture, folder, version = VERSION }: DebianOp
   return {
     [`usr/bin/${program}`]: { content: readFileSync(join(folder, binaryName(program, architecture))), mode: 0o755 },
     ...unitsOf(program),
-    [`usr/lib/systemd/system/${name}.service.d/environment.conf`]: template('environment.conf', words),
     [`etc/default/${name}`]: template(`${program}.default`, words),
     [`${papers}/copyright`]: template('copyright', { LICENCE: licence.replace(/^/gm, ' ').replace(/^ $/gm, ' .') }),
     [`${papers}/changelog.gz`]: zipped(changelog(version)),
@@ -85,17 +83,32 @@ function contents({ program, architecture, folder, version = VERSION }: DebianOp
   };
 }
 
+/** The units of a program, each service with the environment that /etc/default has for it. */
 function unitsOf(program: Program): Files {
-  const names = readdirSync(UNITS).filter((name) => /\.(?:service|socket)$/.test(name));
-  const own = names.filter((name) => name.startsWith(`sallyport-${program}`));
-  return Object.fromEntries(
-    own.map((name) => [`usr/lib/systemd/system/${name}`, { content: readFileSync(join(UNITS, name)) }]),
-  );
+  const files: Record<string, PackagedFile> = {};
+  for (const name of unitNames(program)) {
+    const place = `usr/lib/systemd/system/${name}`;
+    files[place] = { content: readFileSync(join(ROOT, UNITS, name)) };
+    if (!name.endsWith('.service')) continue;
+    files[`${place}.d/environment.conf`] = template('environment.conf', { PROGRAM: program });
+  }
+  return files;
+}
+
+function unitNames(program: Program): string[] {
+  const names = readdirSync(join(ROOT, UNITS)).filter((name) => /\.(?:service|socket)$/.test(name));
+  return names.filter((name) => name.startsWith(`sallyport-${program}`)).sort();
+}
+
+/** The state folders of the units, as the shell knows them: `*` stands for the name of an instance. */
+function stateFolders(program: Program): string[] {
+  const texts = unitNames(program).map((name) => readFileSync(join(ROOT, UNITS, name), 'utf8'));
+  const states = texts.flatMap((text) => /^StateDirectory=(\S+)$/m.exec(text)?.[1]?.replace('%i', '*') ?? []);
+  return states.flatMap((state) => [`/var/lib/private/${state}`, `/var/lib/${state}`]);
 }
 
 /** What dpkg itself reads. */
 function metadata(tree: string, { program, architecture, version = VERSION }: DebianOptions): Files {
-  const { summary, state } = ABOUT[program];
   const files = filesIn(tree);
   const bytes = files.reduce((sum, path) => sum + statSync(join(tree, path)).size, 0);
   const words = {
@@ -103,8 +116,8 @@ function metadata(tree: string, { program, architecture, version = VERSION }: De
     VERSION: version,
     ARCHITECTURE: DEBIAN_NAMES[architecture],
     KIBIBYTES: String(Math.ceil(bytes / 1024)),
-    SUMMARY: summary,
-    STATE: state,
+    SUMMARY: SUMMARIES[program],
+    STATE: stateFolders(program).join(' '),
   };
   const configuration = files.filter((path) => path.startsWith('etc/'));
   const scripts = SCRIPTS.map((name) => [name, { ...template(name, words), mode: 0o755 }]);
