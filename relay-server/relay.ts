@@ -6,26 +6,30 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
-import { formatAddress } from '../shared/address.js';
+import { type Address, formatAddress } from '../shared/address.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
+import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
 import type { Claim } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
 import { LocalCa } from './certs/local-ca.js';
-import { Edge } from './edge/edge.js';
+import { Edge, type EdgeOptions } from './edge/edge.js';
+import { descriptorOf } from './edge/listen.js';
 import { OwnSite } from './edge/own-site.js';
 import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { AdminListener } from './ops/admin-listener.js';
+import { probeListener } from './ops/probe-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { publicUrl, relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
-import type { RelayConfig } from './relay-config.js';
+import type { RelayConfig, RelayLimits } from './relay-config.js';
+import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
 import { mayClaimHost, mayClaimPort } from './sessions/grants.js';
 import { type HomeTlsMode, ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
@@ -43,9 +47,27 @@ const RECONNECT_MS = 500;
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
 
+type EdgeLimits = EdgeOptions['limits'];
+
+/** The listeners that have a name, in the order in which they are shown. */
+const LISTENERS = ['https', 'http', 'admin'] as const;
+type ListenerName = (typeof LISTENERS)[number];
+
+/** Opens a listener, or closes it without an address. Rejects with CONFIG_INVALID. */
+type ListenAs = (address: Address | undefined, given: number | undefined) => Promise<Address | undefined>;
+
+interface RelayParts {
+  readonly log: Log;
+  readonly certificates: CertificateSource;
+  readonly protectedHosts: ProtectedHosts;
+}
+
 export class Relay {
-  readonly #config: RelayConfig;
   readonly #log: Log;
+  readonly #sockets: ListenSockets;
+  /** The rooms hold these two for ever, so `reload` changes them in place. */
+  readonly #limits: RelayLimits;
+  readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
   readonly #refusals = new RefusalCounts();
   readonly #certificates: CertificateSource;
@@ -58,17 +80,25 @@ export class Relay {
   readonly #edge: Edge;
   readonly #ownSite: OwnSite;
   readonly #tcpPorts: TcpPorts;
-  readonly #redirect: Redirect | undefined;
   readonly #startedAtMs = Date.now();
+  #config: RelayConfig;
+  #redirect: Redirect | undefined;
   #admin: AdminListener | undefined;
-  #listeners: ListenerStatus[] = [];
+  #listeners: readonly ListenerStatus[] = [];
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource, protectedHosts: ProtectedHosts) {
+  private constructor(
+    config: RelayConfig,
+    { log, sockets, certificates, protectedHosts }: RelayParts & { readonly sockets: ListenSockets },
+  ) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
+    const limits: RelayLimits = { ...config.limits };
     this.#config = config;
     this.#log = log;
+    this.#sockets = sockets;
+    this.#limits = limits;
+    this.#edgeLimits = edgeLimits(limits);
     this.#certificates = certificates;
     this.#tokens = TokenStore.open(config.stateDir).watch({
       onChange: () => this.#onTokensChanged(),
@@ -76,16 +106,16 @@ export class Relay {
     });
     this.#remembered = new RememberedHosts(config.stateDir);
     this.#protected = protectedHosts;
-    this.#routes = new Routes({ ...config.limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
+    this.#routes = new Routes({ limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
     this.#sessions = new Sessions({
       relay: config.domain,
-      limits: config.limits,
+      limits,
       log,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claim(session, claim),
       refused,
     });
-    const { trustedProxies, proxyProtocol, limits } = config;
+    const { trustedProxies, proxyProtocol } = config;
     this.#visitors = new Visitors({ deadlines: this.#deadlines, trustedProxies, proxyProtocol, limits });
     const { isTrusted } = this.#visitors;
     this.#ownSite = new OwnSite({
@@ -100,7 +130,7 @@ export class Relay {
       certificates,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
-      limits: { ...limits, fields: limits.headFields },
+      limits: this.#edgeLimits,
       hsts: config.hsts,
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
@@ -110,23 +140,23 @@ export class Relay {
       host: config.listen.tcpHost,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
-      idleMs: limits.tcpIdleMs,
+      limits,
+      given: (name) => sockets.take(name),
       log,
       refused,
     });
-    this.#redirect = config.listen.http && this.#makeRedirect();
   }
 
   /**
-   * Starts a relay; it accepts connections when this resolves. Rejects with CONFIG_INVALID, and nothing is left open
-   * then.
+   * Starts a relay; it accepts connections when this resolves, from `sockets` where they have one of the right name.
+   * Rejects with CONFIG_INVALID, and nothing is left open then.
    */
-  static async start(config: RelayConfig, log: Log): Promise<Relay> {
+  static async start(config: RelayConfig, log: Log, sockets = new ListenSockets()): Promise<Relay> {
     const protectedHosts = ProtectedHosts.open(config.stateDir);
     const certificates = await openCertificates(config, log);
     let relay: Relay | undefined;
     try {
-      relay = new Relay(config, log, certificates, protectedHosts);
+      relay = new Relay(config, { log, sockets, certificates, protectedHosts });
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -145,6 +175,11 @@ export class Relay {
     return this.#state;
   }
 
+  /** How long visitors may finish, in milliseconds. */
+  get drainMs(): number {
+    return this.#config.drainMs;
+  }
+
   status(): RelayStatus {
     return relayStatus({
       version: VERSION,
@@ -161,28 +196,74 @@ export class Relay {
     });
   }
 
-  /** Reads certificate files again. (Tokens are watched anyway; options of relay.yaml need a restart.) */
-  reload(): void {
+  /**
+   * Reads certificate files again (tokens are watched anyway) and takes over all of `wanted` that can change under a running
+   * relay; the log's level is the program's.
+   * Rejects with CONFIG_INVALID when a new listener cannot be had; what it listened on before it then still does.
+   */
+  async reload(wanted: RelayConfig): Promise<ReloadReport> {
+    const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
-    this.#log.info({ event: 'reloaded' }, 'certificates and tokens are up to date; relay.yaml needs a restart');
+    await this.#moveListeners(reloaded(this.#config, wanted));
+    const config = reloaded(this.#config, wanted);
+    this.#config = config;
+    Object.assign(this.#limits, config.limits);
+    Object.assign(this.#edgeLimits, edgeLimits(config.limits));
+    this.#ownSite.limit(config.limits);
+    this.#visitors.trust(config);
+    this.#edge.demandHttps(config.hsts);
+    this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
+    return report;
   }
 
   /**
-   * Stops accepting, tells clients to come back later, lets streams finish for `drainMs`, then closes. A second call, or
-   * `close`, ends it at once.
+   * Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. Those
+   * that were made here stay here when `wanted` has another address for them.
    */
-  async drain(): Promise<void> {
+  socketsFor(wanted: RelayConfig): NamedSocket[] {
+    const { listen } = this.#config;
+    const own: [name: ListenerName, descriptor: number | undefined][] = [
+      ['https', this.#edge.descriptor],
+      ['http', this.#redirect?.descriptor],
+      ['admin', this.#admin && descriptorOf(this.#admin.server)],
+    ];
+    const named = own.flatMap(([name, descriptor]) => {
+      const isKept = this.#sockets.isFixed(name) || sameAddress(listen[name], wanted.listen[name]);
+      return descriptor === undefined || !isKept ? [] : [{ name: this.#sockets.nameFor(name), descriptor }];
+    });
+    return [...named, ...this.#tcpPorts.descriptors];
+  }
+
+  /** Whether a visitor would be served; see `probeRelay`. Rejects with what is wrong. */
+  async probe(): Promise<void> {
+    const https = this.#listeners.find(({ name }) => name === 'https');
+    if (this.#state !== 'running' || https === undefined) return;
+    const startWithProxyHeader = this.#config.proxyProtocol && this.#visitors.isTrusted('127.0.0.1');
+    await probeListener(https.address, { serverName: this.#config.domain, startWithProxyHeader });
+  }
+
+  /**
+   * Stops accepting, tells clients to come back in `reconnectMs`, lets visitors finish for `drainMs`, then closes. A second
+   * call, or `close`, ends it at once.
+   */
+  async drain(reconnectMs = RECONNECT_MS): Promise<void> {
     if (this.#state !== 'running') return this.close();
     this.#state = 'draining';
     this.#log.info({ streams: this.#sessions.streamCount, ms: this.#config.drainMs }, 'relay draining');
     this.#edge.drain();
+    this.#redirect?.drain();
     this.#tcpPorts.drain();
-    this.#sessions.drain(RECONNECT_MS);
+    this.#sessions.drain(reconnectMs);
     const untilMs = performance.now() + this.#config.drainMs;
-    while (this.#sessions.streamCount > 0 && performance.now() < untilMs && this.#stopping === undefined) {
+    while (this.#busyCount > 0 && performance.now() < untilMs && this.#stopping === undefined) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
     await this.close();
+  }
+
+  /** Whoever may still lose something by our end. A visitor in its TLS handshake has no stream yet. */
+  get #busyCount(): number {
+    return this.#sessions.streamCount + this.#edge.busyCount + (this.#redirect?.busyCount ?? 0);
   }
 
   /** Ends everything now. Safe in any state, any number of times. */
@@ -201,6 +282,7 @@ export class Relay {
     this.#visitors.close();
     await Promise.all(closed);
     this.#deadlines.close();
+    this.#sockets.close();
     this.#state = 'stopped';
     this.#log.info({ event: 'stopped' }, 'relay stopped');
   }
@@ -210,19 +292,49 @@ export class Relay {
     await this.#certificates.prepare(config.domain);
     this.#knowProtectedHosts();
     await this.#knowHosts('held');
-    const listeners: ListenerStatus[] = [
-      { name: 'https', address: formatAddress(await this.#edge.listen(config.listen.https)) },
-    ];
-    if (this.#redirect !== undefined && config.listen.http !== undefined) {
-      listeners.push({ name: 'http', address: formatAddress(await this.#redirect.listen(config.listen.http)) });
-    }
-    if (config.listen.admin !== undefined) {
-      const subject = { status: () => this.status(), ready: () => this.#ready() };
-      this.#admin = await AdminListener.listen(config.listen.admin, subject);
-      listeners.push({ name: 'admin', address: formatAddress(this.#admin.address) });
-    }
-    this.#listeners = listeners;
+    await this.#openListener('https', config.listen.https);
+    await this.#openListener('http', config.listen.http);
+    await this.#openListener('admin', config.listen.admin);
     this.#state = 'running';
+  }
+
+  /** Begins to listen, and ends it where this listener was before; `undefined` only ends it. */
+  async #openListener(name: ListenerName, address: Address | undefined): Promise<void> {
+    const bound = await this.#listenAs[name](address, address && this.#sockets.take(name));
+    const all = new Map(this.#listeners.map((listener) => [listener.name, listener]));
+    if (bound === undefined) all.delete(name);
+    else all.set(name, { name, address: formatAddress(bound) });
+    this.#listeners = [...all.values()];
+    if (bound !== undefined && address !== undefined && address.port !== 0 && address.port !== bound.port) {
+      const fields = { listener: name, address: formatAddress(bound), option: formatAddress(address) };
+      this.#log.warn(fields, 'the socket that the relay was given counts, not the option');
+    }
+  }
+
+  readonly #listenAs: Readonly<Record<ListenerName, ListenAs>> = {
+    https: async (address, given) => address && this.#edge.listen(address, given),
+    http: async (address, given) => {
+      const next = address && this.#makeRedirect();
+      const bound = address && (await next?.listen(address, given));
+      this.#redirect?.drain();
+      this.#redirect = next;
+      return bound;
+    },
+    admin: async (address, given) => {
+      const subject = { status: () => this.status(), ready: () => this.#ready() };
+      const next = address && (await AdminListener.listen(address, subject, given));
+      await this.#admin?.close();
+      this.#admin = next;
+      return next?.address;
+    },
+  };
+
+  async #moveListeners({ listen }: RelayConfig): Promise<void> {
+    for (const name of LISTENERS) {
+      if (this.#sockets.isFixed(name) || sameAddress(listen[name], this.#config.listen[name])) continue;
+      await this.#openListener(name, listen[name]);
+      this.#config = { ...this.#config, listen: { ...this.#config.listen, [name]: listen[name] } };
+    }
   }
 
   #ready(): true | string {
@@ -230,13 +342,9 @@ export class Relay {
   }
 
   #makeRedirect(): Redirect {
-    const { limits, publicPort } = this.#config;
     return new Redirect({
-      publicPort,
-      headBytes: limits.headBytes,
-      headMs: limits.headMs,
-      maxConnections: limits.connections,
-      connectionsPerIp: limits.connectionsPerIp,
+      publicPort: () => this.#config.publicPort,
+      limits: this.#limits,
       isTrusted: this.#visitors.isTrusted,
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
     });
@@ -284,8 +392,21 @@ export class Relay {
 
   #onTokensChanged(): void {
     this.#sessions.enforceTokens();
-    for (const tunnel of this.#routes.tunnels) tunnel.releaseUnless((id) => this.#tokens.get(id) !== undefined);
+    for (const tunnel of [...this.#routes.tunnels]) {
+      tunnel.releaseUnless((id) => this.#tokens.get(id) !== undefined);
+      this.#withdrawUngranted(tunnel);
+    }
     void this.#knowHosts('offline');
+  }
+
+  /** A token may have lost a grant while a client uses it. */
+  #withdrawUngranted(tunnel: Tunnel): void {
+    const { session, address, claim } = tunnel;
+    const token = session && this.#tokens.get(session.owner.tokenId);
+    if (session === undefined || token === undefined || claim === undefined) return;
+    const { grants } = token;
+    const isGranted = claim.tcpPort === undefined ? mayClaimHost(grants, address) : mayClaimPort(grants, claim.tcpPort);
+    if (!isGranted) session.withdraw(tunnel, notGranted(address, token.name));
   }
 
   async #claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }> {
@@ -353,6 +474,15 @@ export class Relay {
     this.#tcpPorts.closePort(port);
     this.#routes.forget(tunnel.address);
   }
+}
+
+/** What the edge calls the limits. */
+function edgeLimits(limits: RelayLimits): EdgeLimits {
+  return { ...limits, fields: limits.headFields };
+}
+
+function sameAddress(one: Address | undefined, other: Address | undefined): boolean {
+  return one?.host === other?.host && one?.port === other?.port;
 }
 
 function notGranted(what: string, token: string): TunnelError {
