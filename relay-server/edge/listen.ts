@@ -2,7 +2,7 @@
  * Listen: starts and stops a server, with errors that say which option to change. The listening socket is made here, or
  * was given to the process; and it can be given on to another one.
  */
-import type { AddressInfo, ListenOptions, Server } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { type Address, formatAddress } from '../../shared/address.js';
 import { TunnelError } from '../../shared/errors.js';
 
@@ -23,10 +23,9 @@ export function listenOn(server: Server, address: Address, option: string, given
       const message = `Cannot listen on ${placeOf(address, given)} (${option}): ${error.code}. ${cure}`;
       reject(new TunnelError('CONFIG_INVALID', message, { cause: error }));
     };
-    const where: ListenOptions & { fd?: number } =
-      given === undefined ? { port: address.port, host: address.host } : { fd: given };
+    const where = given === undefined ? { port: address.port, host: address.host } : { fd: given };
     server.once('error', onError);
-    server.listen({ ...where, backlog: BACKLOG }, () => {
+    server.listen(where, BACKLOG, () => {
       server.off('error', onError);
       // Accepting may fail for want of file descriptors; that must not end the relay.
       server.on('error', () => {});
