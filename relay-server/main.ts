@@ -5,6 +5,7 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
+import { addServiceCommands } from '../shared/service-command.js';
 import { addCheckCommand } from './check-command.js';
 import { addControlCommands } from './control-command.js';
 import { addHostCommands } from './host-command.js';
@@ -23,4 +24,5 @@ addCheckCommand(program, io);
 addTokenCommands(program, io);
 addHostCommands(program, io);
 addStatusCommand(program, io);
+addServiceCommands(program, io);
 await runProgram(program);

@@ -17,8 +17,8 @@ import { until, within } from './support/within.js';
 import {
   RELAY_PROGRAM,
   RelayHome,
-  RunningProgram,
   type RunningClient,
+  RunningProgram,
   startClient,
   startTunnelProcess,
 } from './support/world.js';
@@ -36,7 +36,10 @@ interface World {
   readonly site: (name: string) => Site;
 }
 
-async function startService(t: TestContext, options: { yaml?: string; tcpPorts?: string[] } = {}): Promise<World | undefined> {
+async function startService(
+  t: TestContext,
+  options: { yaml?: string; tcpPorts?: string[] } = {},
+): Promise<World | undefined> {
   const manager = ServiceManager.start(t);
   if (manager === undefined) return undefined;
   const home = new RelayHome(t, options);
@@ -60,7 +63,11 @@ function endQuietly(pid: number): void {
   }
 }
 
-async function relayVerb(t: TestContext, world: World, ...args: string[]): Promise<{ code: number | null; said: string }> {
+async function relayVerb(
+  t: TestContext,
+  world: World,
+  ...args: string[]
+): Promise<{ code: number | null; said: string }> {
   const all = [RELAY_PROGRAM, ...args, '--config', world.home.configFile];
   const { code, stdout, stderr } = await runTool(t, process.execPath, all);
   return { code, said: stdout + stderr };
@@ -93,7 +100,9 @@ class Load {
 
   constructor(site: Site) {
     this.#timer = setInterval(() => {
-      const asked = this.#ask(site, this.count % 5 === 0 ? '/slow' : '/quick').finally(() => this.#running.delete(asked));
+      const asked = this.#ask(site, this.count % 5 === 0 ? '/slow' : '/quick').finally(() =>
+        this.#running.delete(asked),
+      );
       this.#running.add(asked);
     }, 10);
   }
@@ -207,7 +216,11 @@ test('under 200 WebSockets every client is back within 3 s, and the WebSockets l
 
   await restart(t, world);
   const beganAtMs = performance.now();
-  await within(BACK_MS * 3, 'return of every client', Promise.all(clients.map(({ event }, at) => event(`up ${names[at]}`, 2))));
+  await within(
+    BACK_MS * 3,
+    'return of every client',
+    Promise.all(clients.map(({ event }, at) => event(`up ${names[at]}`, 2))),
+  );
   const backMs = performance.now() - beganAtMs;
   // The old process still serves whom it has.
   await Promise.all(sockets.map((socket, at) => echoes(socket, `still ${at}`)));
@@ -216,7 +229,9 @@ test('under 200 WebSockets every client is back within 3 s, and the WebSockets l
   assert.equal(await within(15_000, 'end of the old process', world.relay.exited), 0);
   await within(2_000, 'end of the old WebSockets', ended);
   await Promise.all(anew.map((socket, at) => echoes(socket, `later ${at}`)));
-  t.diagnostic(`${sockets.length} WebSockets of ${CLIENTS} clients; the last client was back after ${backMs.toFixed(0)} ms`);
+  t.diagnostic(
+    `${sockets.length} WebSockets of ${CLIENTS} clients; the last client was back after ${backMs.toFixed(0)} ms`,
+  );
 });
 
 test('a successor that cannot start changes nothing: the old relay goes on and says why', async (t) => {

@@ -56,7 +56,10 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     );
     await systemd.shell('touch /run/enough');
     const codes = (await visits).trim().split('\n');
-    assert.deepEqual(codes.filter((code) => code !== '404'), []);
+    assert.deepEqual(
+      codes.filter((code) => code !== '404'),
+      [],
+    );
     assert.ok(codes.length > 5, `${codes.length} visits`);
     assert.equal(new Set([before, between, String(pid)]).size, 3);
     assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
@@ -72,7 +75,11 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
     await systemd.shell(`echo 'nonsense: 1' >>${CONFIG}`);
     assert.notEqual((await systemd.run('systemctl', 'reload', 'sallyport-relay')).code, 0);
-    await until(10_000, 'journal', async () => /nonsense/.test(await systemd.shell(`journalctl -u ${RELAY}`)) || undefined);
+    await until(
+      10_000,
+      'journal',
+      async () => /nonsense/.test(await systemd.shell(`journalctl -u ${RELAY}`)) || undefined,
+    );
     assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
     assert.equal((await systemd.shell(ASK)).trim(), '404');
     // A restart would not bring it back, so systemd must not try for ever.
@@ -92,7 +99,9 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     await systemd.shell('sleep 3');
     assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
     await systemd.shell(`kill -STOP ${pid}`);
-    await until(20_000, 'restart', async () => ((await systemd.property(RELAY, 'NRestarts')) === '1' ? true : undefined));
+    await until(20_000, 'restart', async () =>
+      (await systemd.property(RELAY, 'NRestarts')) === '1' ? true : undefined,
+    );
     assert.match(await systemd.shell(`journalctl -u ${RELAY} -o cat; systemctl status ${RELAY} || true`), /./);
   });
 

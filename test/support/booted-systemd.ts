@@ -70,7 +70,8 @@ export class BootedSystemd {
   static async boot(t: TestContext): Promise<BootedSystemd | undefined> {
     const unshare = requireTool(t, 'unshare', 'util-linux');
     const nsenter = unshare && requireTool(t, 'nsenter', 'util-linux');
-    if (unshare === undefined || nsenter === undefined || requireTool(t, 'ip', 'iproute2') === undefined) return undefined;
+    if (unshare === undefined || nsenter === undefined || requireTool(t, 'ip', 'iproute2') === undefined)
+      return undefined;
     if (requireTool(t, 'systemctl', 'systemd') === undefined) return undefined;
     if (process.getuid?.() !== 0) {
       skipFor(t, 'a systemd of its own needs root on Linux');
@@ -87,7 +88,9 @@ export class BootedSystemd {
     const ended = machine.line('nothing that systemd says').catch((error: unknown) => error);
     const pid = await until(BOOT_MS, 'first process', () => onlyChildOf(machine.child.pid ?? 0));
     const systemd = new BootedSystemd(t, nsenter, pid);
-    const booted = until(BOOT_MS, 'boot', async () => ((await systemd.run('systemctl', 'is-active', 'small.target')).code === 0 ? true : undefined));
+    const booted = until(BOOT_MS, 'boot', async () =>
+      (await systemd.run('systemctl', 'is-active', 'small.target')).code === 0 ? true : undefined,
+    );
     const failure = await Promise.race([booted.then(() => undefined), ended]);
     if (failure === undefined) return systemd;
     skipFor(t, `systemd does not boot here: ${failure}`);
