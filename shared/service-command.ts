@@ -53,7 +53,10 @@ export function addServiceCommands(program: Command, io: CommandIo): void {
 
 function runInstall(spec: ServiceSpec, { dryRun }: ServiceOptions, io: CommandIo): void {
   const plan = planInstall(spec, readTemplate);
-  if (dryRun) return printPlan(plan, io);
+  if (dryRun) {
+    printPlan(plan, io);
+    return;
+  }
   const config = spec.config ?? usualConfig(spec);
   if (!fs.existsSync(config)) {
     const cure =
@@ -66,7 +69,10 @@ function runInstall(spec: ServiceSpec, { dryRun }: ServiceOptions, io: CommandIo
 
 function runUninstall(spec: ServiceSpec, { dryRun }: ServiceOptions, io: CommandIo): void {
   const plan = planUninstall(spec);
-  if (dryRun) return printPlan(plan, io);
+  if (dryRun) {
+    printPlan(plan, io);
+    return;
+  }
   perform(plan);
   io.print(`Stopped and removed. What it stored is still there, ${usualConfig(spec)} for one.`);
 }
@@ -76,7 +82,10 @@ function runStatus(spec: ServiceSpec, _options: ServiceOptions, io: CommandIo): 
     const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', timeout: COMMAND_MS });
     return `${stdout ?? ''}${stderr ?? ''}`;
   });
-  if (spec.manager !== 'systemd') return io.print(printableLines(answers.join('')));
+  if (spec.manager !== 'systemd') {
+    io.print(printableLines(answers.join('')));
+    return;
+  }
   const rows = answers.map((answer) => {
     const field = (name: string) => printable(new RegExp(`^${name}=(.*)$`, 'm').exec(answer)?.[1] || '–');
     return [field('Id'), field('ActiveState'), field('UnitFileState'), field('StatusText')];
@@ -143,11 +152,11 @@ function printableLines(text: string): string {
   return text.trimEnd().split('\n').map(printable).join('\n');
 }
 
-function perform({ first, write, remove, then }: ServicePlan): void {
+function perform({ first, write, remove, afterwards }: ServicePlan): void {
   for (const command of first) runCommand(command);
   for (const { path, text, mode } of write) asRoot(path, () => fs.writeFileSync(path, text, { mode }));
   for (const path of remove) asRoot(path, () => fs.rmSync(path, { force: true }));
-  for (const command of then) runCommand(command);
+  for (const command of afterwards) runCommand(command);
 }
 
 function asRoot(path: string, act: () => void): void {

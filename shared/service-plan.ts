@@ -28,7 +28,7 @@ export interface ServicePlan {
   readonly first: readonly (readonly string[])[];
   readonly write: readonly PlannedFile[];
   readonly remove: readonly string[];
-  readonly then: readonly (readonly string[])[];
+  readonly afterwards: readonly (readonly string[])[];
 }
 
 /** Reads a file that comes with the program, by its path in the folder `systemd/`. */
@@ -45,7 +45,7 @@ export function planInstall(spec: ServiceSpec, read: ReadTemplate): ServicePlan 
     const cure = `Put it into /var/lib/sallyport-tunnel-${spec.instance}.`;
     throw new TunnelError('USAGE_INVALID', `Cannot use --config with --instance: instances share one unit. ${cure}`);
   }
-  const then: Record<ServiceManagerName, string[][]> = {
+  const afterwards: Record<ServiceManagerName, string[][]> = {
     systemd: [
       ['systemctl', 'daemon-reload'],
       ['systemctl', 'enable', '--now', unit],
@@ -56,7 +56,7 @@ export function planInstall(spec: ServiceSpec, read: ReadTemplate): ServicePlan 
     ],
     launchd: [['launchctl', 'bootstrap', 'system', write[0]?.path ?? '']],
   };
-  return { first: [], write, remove: [], then: then[spec.manager] };
+  return { first: [], write, remove: [], afterwards: afterwards[spec.manager] };
 }
 
 /** What `service uninstall` does. What the program has stored stays. */
@@ -73,8 +73,8 @@ export function planUninstall(spec: ServiceSpec): ServicePlan {
   };
   // Other instances live by the same file.
   const remove = spec.instance === undefined ? files.map(({ path }) => path) : [];
-  const then = spec.manager === 'systemd' ? [['systemctl', 'daemon-reload']] : [];
-  return { first: first[spec.manager], write: [], remove, then };
+  const afterwards = spec.manager === 'systemd' ? [['systemctl', 'daemon-reload']] : [];
+  return { first: first[spec.manager], write: [], remove, afterwards };
 }
 
 /** What `service status` asks, in order. */
@@ -86,10 +86,10 @@ export function statusCommands(spec: ServiceSpec): readonly (readonly string[])[
 }
 
 /** A plan as lines of shell, for `--dry-run`. */
-export function planLines({ first, write, remove, then }: ServicePlan): string[] {
+export function planLines({ first, write, remove, afterwards }: ServicePlan): string[] {
   const commands = (list: ServicePlan['first']) => list.map((command) => command.join(' '));
   const files = write.flatMap(({ path, mode, text }) => [`# ${path} (mode ${mode.toString(8)}):`, text.trimEnd(), '']);
-  return [...commands(first), ...files, ...remove.map((path) => `rm ${path}`), ...commands(then)];
+  return [...commands(first), ...files, ...remove.map((path) => `rm ${path}`), ...commands(afterwards)];
 }
 
 interface ServiceFile {

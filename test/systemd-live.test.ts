@@ -30,7 +30,7 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.match(await systemd.shell('relay service status'), /sallyport-relay\.service +active/);
     assert.equal((await systemd.shell(ASK)).trim(), '404');
     const redirect = await systemd.shell('curl --silent --head http://relay.localhost/a');
-    assert.match(redirect, /308[^]*Location: https:\/\/relay\.localhost\/a/);
+    assert.match(redirect, /308[\s\S]*Location: https:\/\/relay\.localhost\/a/);
     // Neither root nor a port of its own making: DynamicUser, no capability.
     const pid = await systemd.property(RELAY, 'MainPID');
     const state = await systemd.shell(`cat /proc/${pid}/status`);
