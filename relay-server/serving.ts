@@ -22,7 +22,7 @@ import { ControlSocket } from './ops/control-socket.js';
 import { Relay } from './relay.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import type { ReloadReport } from './relay-reload.js';
-import { startSuccessor, tellPredecessor } from './successor.js';
+import { isSuccessor, startSuccessor, tellPredecessor } from './successor.js';
 
 /** How soon clients come back when a successor already waits for them: at once, but not all in the same instant. */
 const RECONNECT_TO_SUCCESSOR_MS = 0;
@@ -63,8 +63,8 @@ export class Serving {
     const addresses = Object.fromEntries(relay.listeners.map(({ name, address }) => [name, address]));
     await serving.#openControl(config.stateDir);
     log.info({ event: 'listening', domain: config.domain, ...addresses }, 'relay listening');
-    void notifyReady(statusOf(relay));
-    tellPredecessor();
+    const told = notifyReady(statusOf(relay));
+    if (isSuccessor()) await serving.#relieve(told);
     return serving;
   }
 
@@ -130,6 +130,20 @@ export class Serving {
       await notifyReady(statusOf(this.#relay));
       throw error;
     }
+  }
+
+  /**
+   * Lets the predecessor end. Not before the service manager knows this process as the service's: the end of the old one
+   * would be the end of the service.
+   */
+  async #relieve(told: Promise<boolean>): Promise<void> {
+    if (await told) {
+      tellPredecessor();
+      return;
+    }
+    this.close();
+    await this.#relay.close();
+    throw new TunnelError('CONFIG_INVALID', 'Cannot take over: the service manager does not answer.');
   }
 
   #stop(): void {

@@ -42,10 +42,14 @@ export async function startSuccessor(sockets: readonly NamedSocket[]): Promise<n
   return child.pid ?? 0;
 }
 
-/** Tells the predecessor that started this process, if one did, that this one accepts connections. */
+/** Whether another relay started this process to be its successor, and waits for it. */
+export function isSuccessor(): boolean {
+  return process.send !== undefined && process.connected;
+}
+
+/** Tells the predecessor that this process accepts connections. */
 export function tellPredecessor(): void {
-  if (process.send === undefined) return;
-  process.send(READY, () => {
+  process.send?.(READY, () => {
     if (process.connected) process.disconnect?.();
   });
 }

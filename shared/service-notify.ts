@@ -11,7 +11,7 @@ import { printable } from './printable.js';
 /** A systemd-notify that hangs must not hold back the next message for ever. */
 const CHILD_MS = 5_000;
 
-let newest: Promise<void> = Promise.resolve();
+let newest: Promise<boolean> = Promise.resolve(true);
 
 /** Whether a service manager listens. */
 export function hasServiceManager(env: NodeJS.ProcessEnv = process.env): boolean {
@@ -19,32 +19,32 @@ export function hasServiceManager(env: NodeJS.ProcessEnv = process.env): boolean
 }
 
 /**
- * Sends assignments such as `READY=1`; resolves when they were taken. Never fails: a service manager that cannot be told
- * must not end the service.
+ * Sends assignments such as `READY=1`; resolves with whether they were taken, which systemd-notify waits for. Never rejects:
+ * a service manager that cannot be told must not end the service.
  */
-export function notifyService(...assignments: string[]): Promise<void> {
+export function notifyService(...assignments: string[]): Promise<boolean> {
   if (!hasServiceManager()) return newest;
   newest = newest.then(() => send([`--pid=${process.pid}`, ...assignments]));
   return newest;
 }
 
 /** The service accepts work. This process is its main one from now on. `status` is one line for `systemctl status`. */
-export function notifyReady(status: string): Promise<void> {
+export function notifyReady(status: string): Promise<boolean> {
   return notifyService('READY=1', statusLine(status));
 }
 
 /** What `systemctl status` shows; one line. */
-export function notifyStatus(status: string): Promise<void> {
+export function notifyStatus(status: string): Promise<boolean> {
   return notifyService(statusLine(status));
 }
 
 /** Configuration is being read again; `notifyReady` ends that. */
-export function notifyReloading(): Promise<void> {
+export function notifyReloading(): Promise<boolean> {
   return notifyService('RELOADING=1', `MONOTONIC_USEC=${monotonicMicroseconds()}`, statusLine('Reloading'));
 }
 
 /** No new work is taken any more. */
-export function notifyStopping(status: string): Promise<void> {
+export function notifyStopping(status: string): Promise<boolean> {
   return notifyService('STOPPING=1', statusLine(status));
 }
 
@@ -57,11 +57,11 @@ function statusLine(status: string): string {
   return `STATUS=${printable(status)}`;
 }
 
-function send(args: readonly string[]): Promise<void> {
+function send(args: readonly string[]): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawn('systemd-notify', args, { stdio: 'ignore', timeout: CHILD_MS });
     child.unref();
-    child.once('error', () => resolve());
-    child.once('exit', () => resolve());
+    child.once('error', () => resolve(false));
+    child.once('exit', (code) => resolve(code === 0));
   });
 }
