@@ -6,7 +6,6 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
-import { type Address, formatAddress } from '../shared/address.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
@@ -23,6 +22,7 @@ import { OwnSite } from './edge/own-site.js';
 import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
+import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener } from './ops/admin-listener.js';
 import { probeListener } from './ops/probe-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
@@ -49,13 +49,6 @@ const DRAIN_POLL_MS = 50;
 
 type EdgeLimits = EdgeOptions['limits'];
 
-/** The listeners that have a name, in the order in which they are shown. */
-const LISTENERS = ['https', 'http', 'admin'] as const;
-type ListenerName = (typeof LISTENERS)[number];
-
-/** Opens a listener, or closes it without an address. Rejects with CONFIG_INVALID. */
-type ListenAs = (address: Address | undefined, given: number | undefined) => Promise<Address | undefined>;
-
 interface RelayParts {
   readonly log: Log;
   readonly certificates: CertificateSource;
@@ -80,11 +73,11 @@ export class Relay {
   readonly #edge: Edge;
   readonly #ownSite: OwnSite;
   readonly #tcpPorts: TcpPorts;
+  readonly #listeners: Listeners;
   readonly #startedAtMs = Date.now();
   #config: RelayConfig;
   #redirect: Redirect | undefined;
   #admin: AdminListener | undefined;
-  #listeners: readonly ListenerStatus[] = [];
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
@@ -145,6 +138,7 @@ export class Relay {
       log,
       refused,
     });
+    this.#listeners = new Listeners({ rooms: this.#listeningRooms, sockets, log });
   }
 
   /**
@@ -168,7 +162,7 @@ export class Relay {
 
   /** Addresses it listens on, by name: https, http, admin. */
   get listeners(): readonly ListenerStatus[] {
-    return this.#listeners;
+    return this.#listeners.status;
   }
 
   get state(): RelayState {
@@ -187,7 +181,7 @@ export class Relay {
       publicPort: this.#config.publicPort,
       startedAtMs: this.#startedAtMs,
       state: this.#state,
-      listeners: this.#listeners,
+      listeners: this.#listeners.status,
       connections: this.#visitors.count,
       refusals: this.#refusals.all,
       sessions: this.#sessions.all,
@@ -204,7 +198,7 @@ export class Relay {
   async reload(wanted: RelayConfig): Promise<ReloadReport> {
     const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
-    await this.#moveListeners(reloaded(this.#config, wanted));
+    await this.#listeners.listen(wanted.listen);
     const config = reloaded(this.#config, wanted);
     this.#config = config;
     Object.assign(this.#limits, config.limits);
@@ -216,27 +210,14 @@ export class Relay {
     return report;
   }
 
-  /**
-   * Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. Those
-   * that were made here stay here when `wanted` has another address for them.
-   */
+  /** Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. */
   socketsFor(wanted: RelayConfig): NamedSocket[] {
-    const { listen } = this.#config;
-    const own: [name: ListenerName, descriptor: number | undefined][] = [
-      ['https', this.#edge.descriptor],
-      ['http', this.#redirect?.descriptor],
-      ['admin', this.#admin && descriptorOf(this.#admin.server)],
-    ];
-    const named = own.flatMap(([name, descriptor]) => {
-      const isKept = this.#sockets.isFixed(name) || sameAddress(listen[name], wanted.listen[name]);
-      return descriptor === undefined || !isKept ? [] : [{ name: this.#sockets.nameFor(name), descriptor }];
-    });
-    return [...named, ...this.#tcpPorts.descriptors];
+    return [...this.#listeners.socketsFor(wanted.listen), ...this.#tcpPorts.descriptors];
   }
 
-  /** Whether a visitor would be served; see `probeRelay`. Rejects with what is wrong. */
+  /** Whether a visitor would be served; see `probeListener`. Rejects with what is wrong. */
   async probe(): Promise<void> {
-    const https = this.#listeners.find(({ name }) => name === 'https');
+    const https = this.#listeners.status.find(({ name }) => name === 'https');
     if (this.#state !== 'running' || https === undefined) return;
     const startWithProxyHeader = this.#config.proxyProtocol && this.#visitors.isTrusted('127.0.0.1');
     await probeListener(https.address, { serverName: this.#config.domain, startWithProxyHeader });
@@ -292,49 +273,37 @@ export class Relay {
     await this.#certificates.prepare(config.domain);
     this.#knowProtectedHosts();
     await this.#knowHosts('held');
-    await this.#openListener('https', config.listen.https);
-    await this.#openListener('http', config.listen.http);
-    await this.#openListener('admin', config.listen.admin);
+    await this.#listeners.listen(config.listen);
     this.#state = 'running';
   }
 
-  /** Begins to listen, and ends it where this listener was before; `undefined` only ends it. */
-  async #openListener(name: ListenerName, address: Address | undefined): Promise<void> {
-    const bound = await this.#listenAs[name](address, address && this.#sockets.take(name));
-    const all = new Map(this.#listeners.map((listener) => [listener.name, listener]));
-    if (bound === undefined) all.delete(name);
-    else all.set(name, { name, address: formatAddress(bound) });
-    this.#listeners = [...all.values()];
-    if (bound !== undefined && address !== undefined && address.port !== 0 && address.port !== bound.port) {
-      const fields = { listener: name, address: formatAddress(bound), option: formatAddress(address) };
-      this.#log.warn(fields, 'the socket that the relay was given counts, not the option');
-    }
-  }
-
-  readonly #listenAs: Readonly<Record<ListenerName, ListenAs>> = {
-    https: async (address, given) => address && this.#edge.listen(address, given),
-    http: async (address, given) => {
-      const next = address && this.#makeRedirect();
-      const bound = address && (await next?.listen(address, given));
-      this.#redirect?.drain();
-      this.#redirect = next;
-      return bound;
-    },
-    admin: async (address, given) => {
-      const subject = { status: () => this.status(), ready: () => this.#ready() };
-      const next = address && (await AdminListener.listen(address, subject, given));
-      await this.#admin?.close();
-      this.#admin = next;
-      return next?.address;
-    },
-  };
-
-  async #moveListeners({ listen }: RelayConfig): Promise<void> {
-    for (const name of LISTENERS) {
-      if (this.#sockets.isFixed(name) || sameAddress(listen[name], this.#config.listen[name])) continue;
-      await this.#openListener(name, listen[name]);
-      this.#config = { ...this.#config, listen: { ...this.#config.listen, [name]: listen[name] } };
-    }
+  get #listeningRooms(): ListenersOptions['rooms'] {
+    return {
+      https: {
+        listen: async (address, given) => address && this.#edge.listen(address, given),
+        descriptor: () => this.#edge.descriptor,
+      },
+      http: {
+        listen: async (address, given) => {
+          const next = address && this.#makeRedirect();
+          const bound = address && (await next?.listen(address, given));
+          this.#redirect?.drain();
+          this.#redirect = next;
+          return bound;
+        },
+        descriptor: () => this.#redirect?.descriptor,
+      },
+      admin: {
+        listen: async (address, given) => {
+          const subject = { status: () => this.status(), ready: () => this.#ready() };
+          const next = address && (await AdminListener.listen(address, subject, given));
+          await this.#admin?.close();
+          this.#admin = next;
+          return next?.address;
+        },
+        descriptor: () => this.#admin && descriptorOf(this.#admin.server),
+      },
+    };
   }
 
   #ready(): true | string {
@@ -479,10 +448,6 @@ export class Relay {
 /** What the edge calls the limits. */
 function edgeLimits(limits: RelayLimits): EdgeLimits {
   return { ...limits, fields: limits.headFields };
-}
-
-function sameAddress(one: Address | undefined, other: Address | undefined): boolean {
-  return one?.host === other?.host && one?.port === other?.port;
 }
 
 function notGranted(what: string, token: string): TunnelError {

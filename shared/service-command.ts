@@ -13,7 +13,7 @@ import {
   planInstall,
   planLines,
   planUninstall,
-  type ServiceManagerName,
+  type InitSystem,
   type ServicePlan,
   type ServiceSpec,
   statusCommands,
@@ -29,7 +29,7 @@ export interface ServiceOptions {
 
 /** What a service manager looks through when a unit names a program without its path. */
 const SERVICE_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].join(delimiter);
-const MANAGERS: readonly ServiceManagerName[] = ['systemd', 'openrc', 'launchd'];
+const MANAGERS: readonly InitSystem[] = ['systemd', 'openrc', 'launchd'];
 const COMMAND_MS = 120_000;
 
 /** Adds the verbs to `program`, which is `relay` or `tunnel`. */
@@ -104,7 +104,7 @@ function specOf(program: ServiceSpec['program'], options: ServiceOptions): Servi
   };
 }
 
-function managerOf(given: string | undefined): ServiceManagerName {
+function managerOf(given: string | undefined): InitSystem {
   const named = MANAGERS.find((name) => name === given);
   if (named !== undefined) return named;
   if (given !== undefined) throw new TunnelError('USAGE_INVALID', `--manager must be one of ${MANAGERS.join(', ')}`);

@@ -4,11 +4,11 @@
  */
 import { TunnelError } from './errors.js';
 
-export type ServiceManagerName = 'systemd' | 'openrc' | 'launchd';
+export type InitSystem = 'systemd' | 'openrc' | 'launchd';
 
 export interface ServiceSpec {
   readonly program: 'relay' | 'tunnel';
-  readonly manager: ServiceManagerName;
+  readonly manager: InitSystem;
   /** Which of several clients on one machine; only with systemd. */
   readonly instance: string | undefined;
   /** Absolute path of the config file; the usual one when left out. */
@@ -45,7 +45,7 @@ export function planInstall(spec: ServiceSpec, read: ReadTemplate): ServicePlan 
     const cure = `Put it into /var/lib/sallyport-tunnel-${spec.instance}.`;
     throw new TunnelError('USAGE_INVALID', `Cannot use --config with --instance: instances share one unit. ${cure}`);
   }
-  const afterwards: Record<ServiceManagerName, string[][]> = {
+  const afterwards: Record<InitSystem, string[][]> = {
     systemd: [
       ['systemctl', 'daemon-reload'],
       ['systemctl', 'enable', '--now', unit],
@@ -63,7 +63,7 @@ export function planInstall(spec: ServiceSpec, read: ReadTemplate): ServicePlan 
 export function planUninstall(spec: ServiceSpec): ServicePlan {
   const unit = mainUnit(spec);
   const files = filesOf(spec);
-  const first: Record<ServiceManagerName, string[][]> = {
+  const first: Record<InitSystem, string[][]> = {
     systemd: [['systemctl', 'disable', '--now', ...unitsOf(spec)]],
     openrc: [
       ['rc-service', unit, 'stop'],

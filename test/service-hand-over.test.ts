@@ -11,7 +11,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site } from './support/fault-visitor.js';
 import { freePort } from './support/free-port.js';
-import { ServiceManager } from './support/service-manager.js';
+import { NotifySocket } from './support/notify-socket.js';
 import { runTool } from './support/tool-process.js';
 import { until, within } from './support/within.js';
 import {
@@ -29,7 +29,7 @@ const SOCKETS_PER_CLIENT = 20;
 const BACK_MS = 3_000;
 
 interface World {
-  readonly manager: ServiceManager;
+  readonly manager: NotifySocket;
   readonly home: RelayHome;
   readonly relay: RunningProgram;
   readonly port: number;
@@ -40,7 +40,7 @@ async function startService(
   t: TestContext,
   options: { yaml?: string; tcpPorts?: string[] } = {},
 ): Promise<World | undefined> {
-  const manager = ServiceManager.start(t);
+  const manager = NotifySocket.start(t);
   if (manager === undefined) return undefined;
   const home = new RelayHome(t, options);
   const relay = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile], manager.env);

@@ -10,7 +10,7 @@ import { temporaryFolder } from './temporary-folder.js';
 import { ToolProcess } from './tool-process.js';
 import { until } from './within.js';
 
-export class ServiceManager {
+export class NotifySocket {
   /** What a service needs in its environment. */
   readonly env: NodeJS.ProcessEnv;
   readonly #log: string;
@@ -21,7 +21,7 @@ export class ServiceManager {
   }
 
   /** Undefined when systemd is not installed, and the test is marked skipped. */
-  static start(t: TestContext): ServiceManager | undefined {
+  static start(t: TestContext): NotifySocket | undefined {
     const activate = requireTool(t, 'systemd-socket-activate', 'systemd');
     if (activate === undefined || requireTool(t, 'systemd-notify', 'systemd') === undefined) return undefined;
     const folder = temporaryFolder(t);
@@ -30,7 +30,7 @@ export class ServiceManager {
     // Each read of cat is one datagram; of the descriptor that a barrier brings it knows nothing, which answers it.
     new ToolProcess(t, activate, ['--datagram', '--listen', path, 'sh', '-c', `exec cat <&3 >${log}`]);
     t.after(() => rmSync(path, { force: true }));
-    return new ServiceManager(path, log);
+    return new NotifySocket(path, log);
   }
 
   /** Everything that was said so far; messages follow each other without a gap. */
