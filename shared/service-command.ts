@@ -10,10 +10,10 @@ import type { CommandIo } from './command-io.js';
 import { TunnelError } from './errors.js';
 import { printable } from './printable.js';
 import {
+  type InitSystem,
   planInstall,
   planLines,
   planUninstall,
-  type InitSystem,
   type ServicePlan,
   type ServiceSpec,
   statusCommands,
