@@ -56,7 +56,7 @@ export class Serving {
   /** Starts the relay of this config file. Rejects with CONFIG_INVALID. */
   static async start(path: string, config: RelayConfig, log: ProgramLog): Promise<Serving> {
     const sockets = ListenSockets.ofProcess();
-    const relay = await Relay.start(config, log, sockets);
+    const relay = await Relay.start(config, log, { sockets });
     // A client that had a public port has come back by then, or does not come any more.
     const leftovers = setTimeout(() => sockets.close(), 2 * config.limits.heldMs);
     const serving = new Serving(path, relay, log, leftovers);

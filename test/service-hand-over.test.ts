@@ -33,6 +33,8 @@ interface World {
   readonly home: RelayHome;
   readonly relay: RunningProgram;
   readonly port: number;
+  /** Pids of relays that `restart` made. */
+  readonly successors: number[];
   readonly site: (name: string) => Site;
 }
 
@@ -46,13 +48,17 @@ async function startService(
   const relay = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile], manager.env);
   const listening = JSON.parse(await relay.line('"event":"listening"'));
   const port = Number(listening.https.split(':').pop());
-  // Successors are children of the relay: they end with the pid that they told the manager.
-  t.after(() => {
-    for (const [, pid] of manager.said.matchAll(/MAINPID=(\d+)/g)) {
-      if (Number(pid) !== relay.pid) endQuietly(Number(pid));
-    }
-  });
-  return { manager, home, relay, port, site: (name) => ({ host: `${name}.relay.localhost`, port, ca: home.ca }) };
+  const successors: number[] = [];
+  // Nobody is their parent any more: they end by their pids.
+  t.after(() => successors.forEach(endQuietly));
+  return {
+    manager,
+    home,
+    relay,
+    port,
+    successors,
+    site: (name) => ({ host: `${name}.relay.localhost`, port, ca: home.ca }),
+  };
 }
 
 function endQuietly(pid: number): void {
@@ -76,7 +82,9 @@ async function relayVerb(
 async function restart(t: TestContext, world: World): Promise<number> {
   const { code, said } = await relayVerb(t, world, 'restart', '--json');
   assert.equal(code, 0, said);
-  return JSON.parse(said).pid;
+  const { pid } = JSON.parse(said);
+  world.successors.push(pid);
+  return pid;
 }
 
 function echoOrigin(t: TestContext): Promise<Origin> {

@@ -53,6 +53,8 @@ export class AcmeCertificates implements CertificateSource {
   readonly #wildcards: ReadonlySet<string>;
   readonly #managed = new Map<string, ManagedCertificate>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer fires; milliseconds since 1970. */
+  #lookAtMs = Number.POSITIVE_INFINITY;
   #isClosed = false;
 
   constructor(options: AcmeCertificatesOptions) {
@@ -61,6 +63,17 @@ export class AcmeCertificates implements CertificateSource {
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
     this.#wildcards = new Set(options.wildcards);
+  }
+
+  /**
+   * Takes what the store has for this name, and orders nothing: for a program that does not listen yet, so that a CA could
+   * not reach it. False when the store has nothing.
+   * @throws {TunnelError} CONFIG_INVALID when the store cannot be read; LIMIT_EXCEEDED.
+   */
+  load(hostname: string): boolean {
+    const name = this.#nameFor(normalisePattern(hostname));
+    if (this.#managed.has(name)) return true;
+    return this.#options.store.newest(name, this.#now()) !== undefined && this.#manage(name) !== undefined;
   }
 
   /**
@@ -73,7 +86,7 @@ export class AcmeCertificates implements CertificateSource {
     try {
       await certificate.ready();
     } finally {
-      this.#schedule();
+      this.#lookBy(certificate.dueAtMs);
     }
   }
 
@@ -96,14 +109,14 @@ export class AcmeCertificates implements CertificateSource {
     try {
       await certificate.renew();
     } finally {
-      this.#schedule();
+      this.#lookBy(certificate.dueAtMs);
     }
   }
 
   /** Takes what was put into the store meanwhile. */
   reload(): void {
     for (const certificate of this.#managed.values()) certificate.reload();
-    this.#schedule();
+    this.#lookBy(0);
   }
 
   list(): CertificateStatus[] {
@@ -119,7 +132,8 @@ export class AcmeCertificates implements CertificateSource {
 
   #nameFor(hostname: string): string {
     const wildcard = wildcardOf(hostname);
-    return this.#wildcards.has(wildcard) || this.#managed.has(wildcard) ? wildcard : hostname;
+    const isCovered = this.#wildcards.has(wildcard) || this.#managed.get(wildcard)?.context !== undefined;
+    return isCovered && this.#managed.get(hostname)?.context === undefined ? wildcard : hostname;
   }
 
   #manage(name: string): ManagedCertificate {
@@ -149,18 +163,25 @@ export class AcmeCertificates implements CertificateSource {
 
   #look(): void {
     this.#forgetUnwanted();
+    this.#lookAtMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#now();
+    let nextMs = Number.POSITIVE_INFINITY;
     for (const certificate of this.#managed.values()) {
-      if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#schedule());
+      if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#lookBy(certificate.dueAtMs));
+      nextMs = Math.min(nextMs, certificate.dueAtMs);
     }
-    this.#schedule();
+    this.#lookBy(nextMs);
   }
 
-  #schedule(): void {
-    clearTimeout(this.#timer);
+  /** The next look is then, or earlier. */
+  #lookBy(atMs: number): void {
     if (this.#isClosed) return;
-    const nextMs = Math.min(...[...this.#managed.values()].map(({ dueAtMs }) => dueAtMs)) - this.#now();
-    const waitMs = Math.min(Math.max(nextMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
+    const nowMs = this.#now();
+    const waitMs = Math.min(Math.max(atMs - nowMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
+    // A timer whose moment is over belongs to a clock that was moved since.
+    if (this.#lookAtMs > nowMs && nowMs + waitMs >= this.#lookAtMs) return;
+    clearTimeout(this.#timer);
+    this.#lookAtMs = nowMs + waitMs;
     this.#timer = setTimeout(() => this.#look(), waitMs);
   }
 }

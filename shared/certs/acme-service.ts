@@ -61,6 +61,16 @@ export class AcmeService {
     return Promise.all(this.#issuers.map((issuer) => issuer.identity(signal)));
   }
 
+  /**
+   * Gives each account that there is a new key. Returns the names of their CAs.
+   * @throws {IssueFailure} when a CA cannot be asked.
+   */
+  async replaceAccountKeys(signal?: AbortSignal): Promise<readonly string[]> {
+    const registered = this.#issuers.filter(({ isRegistered }) => isRegistered);
+    for (const issuer of registered) await issuer.replaceAccountKey(signal);
+    return registered.map(({ name }) => name);
+  }
+
   /** Ends orders and timers. Safe any number of times. */
   close(): void {
     this.certificates.close();
@@ -72,9 +82,9 @@ export class AcmeService {
   }
 }
 
-function dnsSolverOf({ command, update, resolvers }: AcmeDns): ChallengeSolver {
-  const propagation = resolvers.length === 0 ? {} : { servers: resolvers };
-  if (update === undefined) return new DnsExecSolver({ command: command ?? '', propagation });
-  const { server, key, zone } = update;
+function dnsSolverOf(dns: AcmeDns): ChallengeSolver {
+  const propagation = dns.resolvers.length === 0 ? {} : { servers: dns.resolvers };
+  if (dns.kind === 'program') return new DnsExecSolver({ command: dns.command, propagation });
+  const { server, key, zone } = dns;
   return new DnsUpdateSolver({ server, key, propagation, ...(zone === undefined ? {} : { zone }) });
 }

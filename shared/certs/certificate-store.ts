@@ -89,10 +89,18 @@ export class CertificateStore {
     return this.#readOnce(ca, hostname, folder) ?? this.#readOnce(ca, hostname, folder);
   }
 
-  /** Of this name's certificates from all CAs the one that lives longest. */
-  newest(hostname: string): StoredCertificate | undefined {
+  /**
+   * Of this name's certificates from all CAs the one that came last and has not expired: one that lives longer may be the
+   * one that was revoked, or whose CA gave no other.
+   */
+  newest(hostname: string, nowMs = Date.now()): StoredCertificate | undefined {
     const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
-    return found.sort((one, other) => other.notAfterMs - one.notAfterMs)[0];
+    const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
+    found.sort(
+      (one, other) =>
+        isOver(one) - isOver(other) || cameAtMs(other) - cameAtMs(one) || other.notAfterMs - one.notAfterMs,
+    );
+    return found[0];
   }
 
   /** Every certificate that can be used, each name once, by name. */
@@ -191,6 +199,10 @@ export class CertificateStore {
   #folderOf(ca: string, hostname: string): string {
     return path.join(this.#folder, folderName(ca), folderName(hostname));
   }
+}
+
+function cameAtMs({ record, notBeforeMs }: StoredCertificate): number {
+  return record.issuedAtMs ?? notBeforeMs;
 }
 
 interface Files {

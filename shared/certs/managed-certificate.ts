@@ -83,10 +83,10 @@ export class ManagedCertificate {
 
   /** Takes what another process, or an import, has put into the store. */
   reload(): void {
-    const { store } = this.#tools;
-    const stored = store.newest(this.name);
+    const { store, now } = this.#tools;
+    const stored = store.newest(this.name, now());
     if (stored === undefined) this.#record = store.readAttempts(this.name);
-    else if (stored.notAfterMs > (this.#stored?.notAfterMs ?? 0)) this.#serve(stored);
+    else if (stored.chainPem !== this.#stored?.chainPem) this.#serve(stored);
   }
 
   /**
@@ -170,8 +170,8 @@ export class ManagedCertificate {
     this.#serve(kept);
     const expires = new Date(kept.notAfterMs).toISOString();
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
+    // When the CA wants it replaced is asked at the next look: whoever waits for the certificate need not wait for that.
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');
-    await this.#askWindow(signal);
   }
 
   /** Another process may have renewed it meanwhile. */
