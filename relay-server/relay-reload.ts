@@ -63,6 +63,7 @@ function optionsOf(config: RelayConfig): Option[] {
     limits,
     log,
     drainMs,
+    acme,
     ...rest
   } = config;
   const now = (name: string, value: unknown): Option => ({ name, counts: 'now', text: textOf(value) });
@@ -79,6 +80,8 @@ function optionsOf(config: RelayConfig): Option[] {
     now('trusted_proxies', trustedProxies),
     later('tls', tls),
     now('tls.hsts', hsts),
+    // Its defaults follow from other options; nobody reads them in another mode.
+    later('acme', tls.mode === 'acme' ? acme : undefined),
     ...[...LATER_LIMITS].map(([key, name]) => later(name, limits[key])),
     now(
       'limits',
