@@ -122,7 +122,8 @@ export class Serving {
         { event: 'handed-over', successor: pid },
         'a successor accepts visitors; this process finishes its own',
       );
-      this.#end(this.#relay.drain(RECONNECT_TO_SUCCESSOR_MS));
+      // The answer goes first: with nothing to finish, this process ends in the next turn.
+      setImmediate(() => this.#end(this.#relay.drain(RECONNECT_TO_SUCCESSOR_MS)));
       return { pid };
     } catch (error) {
       await this.#openControl(wanted.stateDir);

@@ -34,7 +34,8 @@ export class ClientService {
     const { client, log, path } = options;
     this.#watchdog = new ServiceWatchdog({ probe: () => client.probe(), log });
     this.#watch = path === undefined ? undefined : new ConfigWatch(path, { onChange: this.#reload });
-    process.on('SIGHUP', this.#onHangUp);
+    // On a terminal it says that the terminal is gone, and then the client ends, as every program does.
+    if (!process.stdout.isTTY) process.on('SIGHUP', this.#onHangUp);
   }
 
   /** Something that a status line would show has changed. */
