@@ -6,22 +6,26 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
-import { formatAddress } from '../shared/address.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
+import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
-import { Edge } from './edge/edge.js';
+import { Edge, type EdgeOptions } from './edge/edge.js';
+import { descriptorOf } from './edge/listen.js';
 import { OwnSite } from './edge/own-site.js';
 import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
+import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
+import { probeListener } from './ops/probe-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
-import type { RelayConfig } from './relay-config.js';
+import type { RelayConfig, RelayLimits } from './relay-config.js';
+import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
 import { Claims } from './sessions/claims.js';
 import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
@@ -43,11 +47,25 @@ export interface RelayOptions {
   readonly now?: () => number;
   /** How long a claim waits for its certificate; 60 s when left out. */
   readonly claimWaitMs?: number;
+  /** Listening sockets that the process was started with. */
+  readonly sockets?: ListenSockets;
+}
+
+type EdgeLimits = EdgeOptions['limits'];
+
+interface RelayParts {
+  readonly log: Log;
+  readonly sockets: ListenSockets;
+  readonly certificates: RelayCertificates;
+  readonly protectedHosts: ProtectedHosts;
 }
 
 export class Relay {
-  readonly #config: RelayConfig;
   readonly #log: Log;
+  readonly #sockets: ListenSockets;
+  /** The rooms hold these two for ever, so `reload` changes them in place. */
+  readonly #limits: RelayLimits;
+  readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
   readonly #refusals = new RefusalCounts();
   readonly #certificates: RelayCertificates;
@@ -59,32 +77,37 @@ export class Relay {
   readonly #edge: Edge;
   readonly #ownSite: OwnSite;
   readonly #tcpPorts: TcpPorts;
-  readonly #redirect: Redirect | undefined;
+  readonly #listeners: Listeners;
   readonly #startedAtMs = Date.now();
+  #config: RelayConfig;
+  #redirect: Redirect | undefined;
   #admin: AdminListener | undefined;
-  #listeners: ListenerStatus[] = [];
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, certificates: RelayCertificates, protectedHosts: ProtectedHosts) {
+  private constructor(config: RelayConfig, { log, sockets, certificates, protectedHosts }: RelayParts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
+    const limits: RelayLimits = { ...config.limits };
     this.#config = config;
     this.#log = log;
+    this.#sockets = sockets;
+    this.#limits = limits;
+    this.#edgeLimits = edgeLimits(limits);
     this.#certificates = certificates;
     this.#tokens = TokenStore.open(config.stateDir).watch({
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
-    this.#routes = new Routes({ ...config.limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
+    this.#routes = new Routes({ limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
     this.#sessions = new Sessions({
       relay: config.domain,
-      limits: config.limits,
+      limits,
       log,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claims.decide(session, claim),
       refused,
     });
-    const { trustedProxies, proxyProtocol, limits } = config;
+    const { trustedProxies, proxyProtocol } = config;
     this.#visitors = new Visitors({ deadlines: this.#deadlines, trustedProxies, proxyProtocol, limits });
     const { isTrusted } = this.#visitors;
     this.#ownSite = new OwnSite({
@@ -100,7 +123,7 @@ export class Relay {
       challengeContextFor: certificates.challengeContextFor,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
-      limits: { ...limits, fields: limits.headFields },
+      limits: this.#edgeLimits,
       hsts: config.hsts,
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
@@ -110,14 +133,15 @@ export class Relay {
       host: config.listen.tcpHost,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
-      idleMs: limits.tcpIdleMs,
+      limits,
+      given: (name) => sockets.take(name),
       log,
       refused,
     });
     this.#claims = new Claims({
       domain: config.domain,
-      publicPort: config.publicPort,
-      hostnamesPerToken: limits.hostnamesPerToken,
+      publicPort: () => this.#config.publicPort,
+      limits,
       tokens: this.#tokens,
       routes: this.#routes,
       remembered: new RememberedHosts(config.stateDir),
@@ -126,12 +150,12 @@ export class Relay {
       tcpPorts: this.#tcpPorts,
       log,
     });
-    this.#redirect = config.listen.http && this.#makeRedirect();
+    this.#listeners = new Listeners({ rooms: this.#listeningRooms, sockets, log });
   }
 
   /**
-   * Starts a relay; it accepts connections when this resolves. Rejects with CONFIG_INVALID, and nothing is left open
-   * then.
+   * Starts a relay; it accepts connections when this resolves, from `sockets` where they have one of the right name.
+   * Rejects with CONFIG_INVALID, and nothing is left open then.
    */
   static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
     const protectedHosts = ProtectedHosts.open(config.stateDir);
@@ -140,7 +164,8 @@ export class Relay {
       relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
     const certificates = await RelayCertificates.open(config, { log, isWanted, ...options });
     try {
-      relay = new Relay(config, log, certificates, protectedHosts);
+      const { sockets = new ListenSockets() } = options;
+      relay = new Relay(config, { log, sockets, certificates, protectedHosts });
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -152,11 +177,16 @@ export class Relay {
 
   /** Addresses it listens on, by name: https, http, admin. */
   get listeners(): readonly ListenerStatus[] {
-    return this.#listeners;
+    return this.#listeners.status;
   }
 
   get state(): RelayState {
     return this.#state;
+  }
+
+  /** How long visitors may finish, in milliseconds. */
+  get drainMs(): number {
+    return this.#config.drainMs;
   }
 
   status(): RelayStatus {
@@ -166,7 +196,7 @@ export class Relay {
       publicPort: this.#config.publicPort,
       startedAtMs: this.#startedAtMs,
       state: this.#state,
-      listeners: this.#listeners,
+      listeners: this.#listeners.status,
       connections: this.#visitors.count,
       refusals: this.#refusals.all,
       sessions: this.#sessions.all,
@@ -175,28 +205,61 @@ export class Relay {
     });
   }
 
-  /** Reads certificate files again. (Tokens are watched anyway; options of relay.yaml need a restart.) */
-  reload(): void {
+  /**
+   * Reads certificate files again (tokens are watched anyway) and takes over all of `wanted` that can change under a running
+   * relay; the log's level is the program's.
+   * Rejects with CONFIG_INVALID when a new listener cannot be had; what it listened on before it then still does.
+   */
+  async reload(wanted: RelayConfig = this.#config): Promise<ReloadReport> {
+    const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
-    this.#log.info({ event: 'reloaded' }, 'certificates and tokens are up to date; relay.yaml needs a restart');
+    await this.#listeners.listen(wanted.listen);
+    const config = reloaded(this.#config, wanted);
+    this.#config = config;
+    Object.assign(this.#limits, config.limits);
+    Object.assign(this.#edgeLimits, edgeLimits(config.limits));
+    this.#ownSite.limit(config.limits);
+    this.#visitors.trust(config);
+    this.#edge.demandHttps(config.hsts);
+    this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
+    return report;
+  }
+
+  /** Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. */
+  socketsFor(wanted: RelayConfig): NamedSocket[] {
+    return [...this.#listeners.socketsFor(wanted.listen), ...this.#tcpPorts.descriptors];
+  }
+
+  /** Whether a visitor would be served; see `probeListener`. Rejects with what is wrong. */
+  async probe(): Promise<void> {
+    const https = this.#listeners.status.find(({ name }) => name === 'https');
+    if (this.#state !== 'running' || https === undefined) return;
+    const startWithProxyHeader = this.#config.proxyProtocol && this.#visitors.isTrusted('127.0.0.1');
+    await probeListener(https.address, { serverName: this.#config.domain, startWithProxyHeader });
   }
 
   /**
-   * Stops accepting, tells clients to come back later, lets streams finish for `drainMs`, then closes. A second call, or
-   * `close`, ends it at once.
+   * Stops accepting, tells clients to come back in `reconnectMs`, lets visitors finish for `drainMs`, then closes. A second
+   * call, or `close`, ends it at once.
    */
-  async drain(): Promise<void> {
+  async drain(reconnectMs = RECONNECT_MS): Promise<void> {
     if (this.#state !== 'running') return this.close();
     this.#state = 'draining';
     this.#log.info({ streams: this.#sessions.streamCount, ms: this.#config.drainMs }, 'relay draining');
     this.#edge.drain();
+    this.#redirect?.drain();
     this.#tcpPorts.drain();
-    this.#sessions.drain(RECONNECT_MS);
+    this.#sessions.drain(reconnectMs);
     const untilMs = performance.now() + this.#config.drainMs;
-    while (this.#sessions.streamCount > 0 && performance.now() < untilMs && this.#stopping === undefined) {
+    while (this.#busyCount > 0 && performance.now() < untilMs && this.#stopping === undefined) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
     await this.close();
+  }
+
+  /** Whoever may still lose something by our end. A visitor in its TLS handshake has no stream yet. */
+  get #busyCount(): number {
+    return this.#sessions.streamCount + this.#edge.busyCount + (this.#redirect?.busyCount ?? 0);
   }
 
   /** Ends everything now. Safe in any state, any number of times. */
@@ -215,6 +278,7 @@ export class Relay {
     this.#visitors.close();
     await Promise.all(closed);
     this.#deadlines.close();
+    this.#sockets.close();
     this.#state = 'stopped';
     this.#log.info({ event: 'stopped' }, 'relay stopped');
   }
@@ -223,17 +287,7 @@ export class Relay {
     const config = this.#config;
     await this.#certificates.prepareAtStart(config.domain);
     await this.#claims.knowAtStart();
-    const listeners: ListenerStatus[] = [
-      { name: 'https', address: formatAddress(await this.#edge.listen(config.listen.https)) },
-    ];
-    if (this.#redirect !== undefined && config.listen.http !== undefined) {
-      listeners.push({ name: 'http', address: formatAddress(await this.#redirect.listen(config.listen.http)) });
-    }
-    if (config.listen.admin !== undefined) {
-      this.#admin = await AdminListener.listen(config.listen.admin, this.#adminSubject());
-      listeners.push({ name: 'admin', address: formatAddress(this.#admin.address) });
-    }
-    this.#listeners = listeners;
+    await this.#listeners.listen(config.listen);
     this.#state = 'running';
     this.#certificates.begin(config.domain);
   }
@@ -249,6 +303,34 @@ export class Relay {
     };
   }
 
+  get #listeningRooms(): ListenersOptions['rooms'] {
+    return {
+      https: {
+        listen: async (address, given) => address && this.#edge.listen(address, given),
+        descriptor: () => this.#edge.descriptor,
+      },
+      http: {
+        listen: async (address, given) => {
+          const next = address && this.#makeRedirect();
+          const bound = address && (await next?.listen(address, given));
+          this.#redirect?.drain();
+          this.#redirect = next;
+          return bound;
+        },
+        descriptor: () => this.#redirect?.descriptor,
+      },
+      admin: {
+        listen: async (address, given) => {
+          const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
+          await this.#admin?.close();
+          this.#admin = next;
+          return next?.address;
+        },
+        descriptor: () => this.#admin && descriptorOf(this.#admin.server),
+      },
+    };
+  }
+
   #ready(): true | string {
     if (this.#state !== 'running') return `relay is ${this.#state}`;
     return this.#certificates.problemOf(this.#config.domain) ?? true;
@@ -261,13 +343,9 @@ export class Relay {
   }
 
   #makeRedirect(): Redirect {
-    const { limits, publicPort } = this.#config;
     return new Redirect({
-      publicPort,
-      headBytes: limits.headBytes,
-      headMs: limits.headMs,
-      maxConnections: limits.connections,
-      connectionsPerIp: limits.connectionsPerIp,
+      publicPort: () => this.#config.publicPort,
+      limits: this.#limits,
       isTrusted: this.#visitors.isTrusted,
       challengeAnswer: this.#certificates.challengeAnswer,
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
@@ -285,4 +363,9 @@ export class Relay {
     this.#tcpPorts.closePort(port);
     this.#routes.forget(tunnel.address);
   }
+}
+
+/** What the edge calls the limits. */
+function edgeLimits(limits: RelayLimits): EdgeLimits {
+  return { ...limits, fields: limits.headFields };
 }

@@ -299,3 +299,12 @@ test('the CA of the relay is read from its file, counted from the config file', 
   writeFileSync(join(folder, 'ca.pem'), '-----BEGIN CERTIFICATE-----\n');
   assert.equal(readTunnelConfig(path, {}, ENV).relayCa, '-----BEGIN CERTIFICATE-----\n');
 });
+
+test('a credential of systemd comes before the token of the file, and after the environment', (t) => {
+  const CREDENTIALS_DIRECTORY = temporaryFolder(t);
+  assert.equal(parse(FILE, {}, { ...ENV, CREDENTIALS_DIRECTORY }).token.reveal(), 'sp1.of-file');
+  writeFileSync(join(CREDENTIALS_DIRECTORY, 'sallyport.token'), 'sp1.of-credential\n', { mode: 0o440 });
+  assert.equal(parse(FILE, {}, { ...ENV, CREDENTIALS_DIRECTORY }).token.reveal(), 'sp1.of-credential');
+  const env = { ...ENV, CREDENTIALS_DIRECTORY, SALLYPORT_TOKEN: 'sp1.of-env' };
+  assert.equal(parse(FILE, {}, env).token.reveal(), 'sp1.of-env');
+});

@@ -95,6 +95,16 @@ export class ClientSession {
     for (const link of this.#links) link.suspect();
   }
 
+  /** Asks for a tunnel that was not among the first ones, or that has changed. */
+  claim(tunnel: ClientTunnel): void {
+    if (this.#state === 'serving') this.#claim(tunnel);
+  }
+
+  /** Gives one tunnel back; its streams go on. */
+  release(name: string): void {
+    if (this.#state === 'serving') this.#send({ type: 'release', name });
+  }
+
   /** Gives all tunnels back; streams that exist go on. */
   leave(): void {
     if (this.#state !== 'closed') this.#state = 'draining';
@@ -236,7 +246,9 @@ export class ClientSession {
     this.#options.onDenied(tunnel, denied);
     if (retryOf(denied.code) === 'never') return;
     this.#later(claimRetryMs(denied.code, tunnel.denials) * (0.75 + Math.random() / 2), () => {
-      if (this.#state === 'serving') this.#claim(tunnel);
+      // It may have been given up or claimed anew since.
+      const isWanted = this.#options.tunnels.get(denied.name) === tunnel && tunnel.state === 'denied';
+      if (this.#state === 'serving' && isWanted) this.#claim(tunnel);
     });
   }
 

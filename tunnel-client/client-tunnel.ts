@@ -9,7 +9,6 @@ import type { HomeCertificate, LastError, TunnelStatus } from './client-status.j
 import type { TunnelSpec } from './tunnel-config.js';
 
 export class ClientTunnel {
-  readonly spec: TunnelSpec;
   state: TunnelStatus['state'] = 'offline';
   /** As the relay told it; '' before the first claim. */
   url = '';
@@ -18,11 +17,21 @@ export class ClientTunnel {
   openStreams = 0;
   totalStreams = 0;
   readonly traffic: SpliceTraffic = { toSocketBytes: 0, fromSocketBytes: 0 };
+  #spec: TunnelSpec;
   #failures = 0;
   #lastError: LastError | undefined;
 
   constructor(spec: TunnelSpec) {
-    this.spec = spec;
+    this.#spec = spec;
+  }
+
+  get spec(): TunnelSpec {
+    return this.#spec;
+  }
+
+  /** Counts for visitors who come from now on. */
+  change(spec: TunnelSpec): void {
+    this.#spec = spec;
   }
 
   /** A claim or an origin failed. */

@@ -112,6 +112,8 @@ export class HomeEdge implements HomeSiteHost {
   /** Idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
+    // What is there is shown on; whoever serves the hostnames next also proves them.
+    this.#certificates.close();
     for (const connection of this.#connections) connection.drain();
   }
 

@@ -5,6 +5,7 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
+import { addServiceCommands } from '../shared/service-command.js';
 import { addCheckCommand } from './check-command.js';
 import { addJoinCommand } from './join-command.js';
 import { addStatusCommand } from './status-command.js';
@@ -17,4 +18,5 @@ addJoinCommand(program, io);
 addUpCommand(program);
 addCheckCommand(program, io);
 addStatusCommand(program, io);
+addServiceCommands(program, io);
 await runProgram(program);

@@ -4,7 +4,8 @@
  * A flag that is wrong is USAGE_INVALID; a file that a flag names and that cannot be used is CONFIG_INVALID.
  * Owns nothing. Used by: tunnel-config.ts.
  */
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { type Address, parseDialAddress, portOf } from '../shared/address.js';
 import { readCertificates } from '../shared/config-kinds.js';
 import { type Environment, readSecretFile } from '../shared/config-secret.js';
@@ -60,6 +61,8 @@ export interface TunnelOfCommand {
 }
 
 const TLS_MODES: readonly TlsMode[] = ['relay', 'end-to-end', 'passthrough'];
+/** What systemd gives to the service (LoadCredential in sallyport-tunnel.service). */
+const CREDENTIAL = 'sallyport.token';
 
 /** Names of tunnels, on the command line and in the file. */
 export const TUNNEL_NAME = /^[a-z0-9-]{1,63}$/;
@@ -86,7 +89,9 @@ export function readOverrides(texts: TunnelOverrides, env: Environment): Overrid
 function readToken(tokenFile: string | undefined, env: Environment): Secret | undefined {
   if (tokenFile !== undefined) return readSecretFile(resolve(tokenFile), env, '--token-file');
   const text = env.SALLYPORT_TOKEN?.trim() ?? '';
-  return text === '' ? undefined : new Secret(text);
+  if (text !== '') return new Secret(text);
+  const credential = env.CREDENTIALS_DIRECTORY && join(env.CREDENTIALS_DIRECTORY, CREDENTIAL);
+  return credential && existsSync(credential) ? readSecretFile(credential, env, `credential ${CREDENTIAL}`) : undefined;
 }
 
 function readTunnel({ target, host, tcpPort, name, tls: where }: TunnelOverrides): TunnelOfCommand | undefined {

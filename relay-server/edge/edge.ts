@@ -43,7 +43,7 @@ import {
   readClientHello,
 } from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';
-import { closeServer, listenOn } from './listen.js';
+import { closeServer, descriptorOf, listenOn } from './listen.js';
 import { type SiteHost, VisitorSite } from './visitor-site.js';
 import type { Visitor, Visitors } from './visitors.js';
 
@@ -78,15 +78,17 @@ interface Arrival {
 export class Edge implements SiteHost {
   readonly limits: HttpLimits;
   readonly deadlines: Deadlines;
-  readonly responseFields: string;
+  responseFields = '';
   readonly routes: Routes;
   readonly isTrusted: (address: string) => boolean;
   draining = false;
   readonly #options: EdgeOptions;
-  readonly #server: Server;
+  #server: Server | undefined;
   readonly #tls: TlsServer;
   readonly #challenges: ChallengeHandshakes;
   readonly #connections = new Set<HttpConnection>();
+  /** Connections before their TLS handshake. */
+  #arriving = 0;
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
   readonly #arrivals = new Map<string, Arrival>();
 
@@ -96,8 +98,7 @@ export class Edge implements SiteHost {
     this.deadlines = options.deadlines;
     this.routes = options.routes;
     this.isTrusted = options.visitors.isTrusted;
-    this.responseFields = options.hsts ? HSTS_FIELD : '';
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    this.demandHttps(options.hsts);
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
@@ -115,26 +116,43 @@ export class Edge implements SiteHost {
     });
   }
 
-  /** Starts accepting. Throws CONFIG_INVALID when the address cannot be had. Returns the address it listens on. */
-  listen(address: Address): Promise<Address> {
-    return listenOn(this.#server, address, 'listen.https');
+  /**
+   * Starts accepting; where it accepted before, it does no more. Rejects with CONFIG_INVALID when the address cannot be
+   * had, and then nothing has changed. Returns the address it listens on.
+   */
+  async listen(address: Address, given?: number): Promise<Address> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    const bound = await listenOn(server, address, 'listen.https', given);
+    this.#server?.close();
+    this.#server = server;
+    return bound;
+  }
+
+  /** The descriptor of the listening socket, for a successor. */
+  get descriptor(): number | undefined {
+    return this.#server && descriptorOf(this.#server);
+  }
+
+  /** Whether responses of new connections carry Strict-Transport-Security. */
+  demandHttps(hsts: boolean): void {
+    this.responseFields = hsts ? HSTS_FIELD : '';
   }
 
   /** Stops accepting; idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
-    this.#server.close();
+    this.#server?.close();
     for (const connection of this.#connections) connection.drain();
   }
 
-  /** HTTP connections that still run. */
-  get connectionCount(): number {
-    return this.#connections.size;
+  /** Visitors who are still on their way to an answer, or get one. */
+  get busyCount(): number {
+    return this.#arriving + this.#arrivals.size + this.#connections.size;
   }
 
   /** Stops accepting and ends every HTTP connection. Safe any number of times. */
   async close(): Promise<void> {
-    const closed = closeServer(this.#server);
+    const closed = this.#server && closeServer(this.#server);
     for (const connection of this.#connections) connection.destroy();
     await closed;
   }
@@ -148,7 +166,12 @@ export class Edge implements SiteHost {
   }
 
   readonly #onSocket = (socket: Socket): void => {
-    this.#arrive(socket).catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)));
+    this.#arriving += 1;
+    this.#arrive(socket)
+      .catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)))
+      .finally(() => {
+        this.#arriving -= 1;
+      });
   };
 
   async #arrive(socket: Socket): Promise<void> {

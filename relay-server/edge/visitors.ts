@@ -23,25 +23,40 @@ export interface Visitor {
   readonly viaProxy: boolean;
 }
 
-export interface VisitorsOptions {
-  readonly deadlines: Deadlines;
+/** Who may speak for a visitor. */
+export interface ProxyTrust {
   readonly trustedProxies: readonly string[];
   /** Whether connections of trusted proxies start with a PROXY header. */
   readonly proxyProtocol: boolean;
+}
+
+export interface VisitorsOptions extends ProxyTrust {
+  readonly deadlines: Deadlines;
   readonly limits: { readonly connections: number; readonly connectionsPerIp: number; readonly clientHelloMs: number };
 }
 
 export class Visitors {
-  readonly isTrusted: (address: string) => boolean;
   readonly #options: VisitorsOptions;
   readonly #sockets = new Set<Socket>();
   readonly #perAddress: HeldPerAddress;
   #total = 0;
+  #proxies: ProxyTrust;
+  #isProxy: (address: string) => boolean;
 
   constructor(options: VisitorsOptions) {
     this.#options = options;
-    this.isTrusted = networkMatcher(options.trustedProxies);
-    this.#perAddress = new HeldPerAddress(options.limits.connectionsPerIp);
+    this.#proxies = options;
+    this.#isProxy = networkMatcher(options.trustedProxies);
+    this.#perAddress = new HeldPerAddress(() => options.limits.connectionsPerIp);
+  }
+
+  /** Whether this address is a proxy of ours. */
+  readonly isTrusted = (address: string): boolean => this.#isProxy(address);
+
+  /** Other proxies are trusted from now on; for connections that are open nothing changes. */
+  trust(proxies: ProxyTrust): void {
+    this.#proxies = proxies;
+    this.#isProxy = networkMatcher(proxies.trustedProxies);
   }
 
   /** Connections open now, and since the relay started. */
@@ -79,7 +94,7 @@ export class Visitors {
 
   /** Behind a proxy every visitor has the proxy's address unless its PROXY header says otherwise: no limit then. */
   #countAddress(socket: Socket, visitor: Visitor): void {
-    if (visitor.viaProxy && !this.#options.proxyProtocol) return;
+    if (visitor.viaProxy && !this.#proxies.proxyProtocol) return;
     if (!this.#perAddress.take(visitor.address)) {
       throw new TunnelError('LIMIT_EXCEEDED', 'Cannot accept visitor: too many connections from its address');
     }
@@ -89,7 +104,7 @@ export class Visitors {
 
   async #identify(socket: Socket): Promise<Visitor> {
     const peer = visitorOf(socket, this.isTrusted(socket.remoteAddress ?? ''));
-    if (!peer.viaProxy || !this.#options.proxyProtocol) return peer;
+    if (!peer.viaProxy || !this.#proxies.proxyProtocol) return peer;
     const { deadlines, limits } = this.#options;
     const header = await readFirstBytes(socket, {
       deadlines,

@@ -65,15 +65,15 @@ export class AdminListener {
   }
 
   /**
-   * Listens at `address`.
+   * Listens at `address`, or with the `given` descriptor.
    * @throws {TunnelError} CONFIG_INVALID when the address cannot be taken.
    */
-  static async listen(address: Address, subject: AdminSubject): Promise<AdminListener> {
+  static async listen(address: Address, subject: AdminSubject, given?: number): Promise<AdminListener> {
     const server = createServer(LIMITS, async (request, response) => {
       send(request, response, refusalOf(request, address.host) ?? (await answer(request, subject)));
     });
     server.maxConnections = MAX_CONNECTIONS;
-    server.listen(address.port, address.host);
+    server.listen(given === undefined ? { port: address.port, host: address.host } : { fd: given });
     try {
       await once(server, 'listening');
     } catch (cause) {
@@ -82,6 +82,11 @@ export class AdminListener {
       throw new TunnelError('CONFIG_INVALID', message, { cause });
     }
     return new AdminListener(server);
+  }
+
+  /** What listens, for a successor. */
+  get server(): Server {
+    return this.#server;
   }
 
   /** Ends every connection and frees the port. Safe in any state, any number of times. */

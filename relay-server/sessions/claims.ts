@@ -25,9 +25,10 @@ import type { Tunnel } from './tunnel.js';
 
 export interface ClaimsOptions {
   readonly domain: string;
-  readonly publicPort: number;
+  /** May change while the relay runs, as may the limits. */
+  readonly publicPort: () => number;
   /** Hostnames that a token may have under its wildcard grants. */
-  readonly hostnamesPerToken: number;
+  readonly limits: { readonly hostnamesPerToken: number };
   readonly tokens: TokenWatch;
   readonly routes: Routes;
   readonly remembered: RememberedHosts;
@@ -67,7 +68,10 @@ export class Claims {
   /** Tokens were made, changed or ended. */
   onTokensChanged(): void {
     const { routes, tokens } = this.#options;
-    for (const tunnel of routes.tunnels) tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
+    for (const tunnel of [...routes.tunnels]) {
+      tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
+      this.#withdrawUngranted(tunnel);
+    }
     void this.#knowHosts('offline');
   }
 
@@ -105,6 +109,16 @@ export class Claims {
     if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
     if (claim.tls !== 'relay') return this.#claimPassedHost(session, host, claim.tls);
     return this.#claimHost(session, host, token);
+  }
+
+  /** A token may have lost a grant while a client uses it. */
+  #withdrawUngranted(tunnel: Tunnel): void {
+    const { session, address, claim } = tunnel;
+    const token = session && this.#options.tokens.get(session.owner.tokenId);
+    if (session === undefined || token === undefined || claim === undefined) return;
+    const { grants } = token;
+    const isGranted = claim.tcpPort === undefined ? mayClaimHost(grants, address) : mayClaimPort(grants, claim.tcpPort);
+    if (!isGranted) session.withdraw(tunnel, notGranted(address, token.name));
   }
 
   /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */
@@ -166,9 +180,9 @@ export class Claims {
   }
 
   #makeRoom(host: string, token: TokenRecord): void {
-    const { remembered, routes, hostnamesPerToken } = this.#options;
+    const { remembered, routes, limits } = this.#options;
     const isInUse = (name: string) => (routes.get(name)?.state ?? 'offline') !== 'offline';
-    remembered.makeRoom(host, token.id, { max: hostnamesPerToken, isInUse });
+    remembered.makeRoom(host, token.id, { max: limits.hostnamesPerToken, isInUse });
   }
 
   /** A hostname whose TLS the relay never ends: no certificate is made ready, and the promise is on disk first. */
@@ -223,7 +237,10 @@ export class Claims {
   }
 
   #claimed(tunnel: Tunnel): ClaimedTunnel {
-    return { tunnel, url: publicUrl(tunnel.address, this.#options) };
+    return {
+      tunnel,
+      url: publicUrl(tunnel.address, { domain: this.#options.domain, publicPort: this.#options.publicPort() }),
+    };
   }
 }
 

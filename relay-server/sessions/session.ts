@@ -234,6 +234,18 @@ export class Session {
     for (const name of [...this.#tunnels.keys()]) this.#release(name);
   }
 
+  /** Takes a tunnel away from the client, telling it why. */
+  withdraw(tunnel: Tunnel, { code, message }: TunnelError): void {
+    for (const [name, own] of this.#tunnels) {
+      if (own !== tunnel) continue;
+      this.#release(name);
+      for (const link of this.#links) {
+        link.sendMessage({ type: 'denied', name, code, message });
+        break;
+      }
+    }
+  }
+
   #release(name: string): void {
     const tunnel = this.#tunnels.get(name);
     this.#tunnels.delete(name);

@@ -55,8 +55,8 @@ export class Sessions implements SessionHost {
     this.limits = options.limits;
     this.log = options.log;
     this.claim = options.claim;
-    this.#links = new HeldPerAddress(options.limits.linksPerIp);
-    this.#failures = new FailuresPerMinute(options.limits.failedProofsPerMinute);
+    this.#links = new HeldPerAddress(() => options.limits.linksPerIp);
+    this.#failures = new FailuresPerMinute(() => options.limits.failedProofsPerMinute);
   }
 
   get all(): IterableIterator<Session> {

@@ -19,8 +19,8 @@ import type { Session, SessionOwner } from './session.js';
 const RETRY_MS = 5_000;
 
 export interface TunnelOptions {
-  readonly heldMs: number;
-  readonly heldVisitors: number;
+  /** May change while it runs. */
+  readonly limits: { readonly heldMs: number; readonly heldVisitors: number };
   /** Called when it goes offline. */
   readonly onOffline: (tunnel: Tunnel) => void;
 }
@@ -126,7 +126,7 @@ export class Tunnel {
     this.#state = 'held';
     this.#owner = owner;
     this.#session = undefined;
-    this.#timer = setTimeout(() => this.release(), this.#options.heldMs);
+    this.#timer = setTimeout(() => this.release(), this.#options.limits.heldMs);
   }
 
   /** Gives it up when the token that it is held for has ended: nobody could come back with it. */
@@ -170,7 +170,7 @@ export class Tunnel {
   };
 
   #wait(onWait: OnWait): Promise<void> {
-    if (this.#waiting.size >= this.#options.heldVisitors) {
+    if (this.#waiting.size >= this.#options.limits.heldVisitors) {
       throw new TunnelError(
         'LIMIT_EXCEEDED',
         `Cannot wait for the tunnel: ${this.#waiting.size} visitors wait already`,
