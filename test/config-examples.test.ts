@@ -83,11 +83,15 @@ test('tunnel: the options that the example has switched off can be switched on',
   writeFileSync(join(folder, 'ca.pem'), '-----BEGIN CERTIFICATE-----\n');
   const text = switchedOn(readFileSync(TUNNEL, 'utf8'))
     .replace(/^token_file:.*$/m, '')
+    .replace(/^proxy_login_file:.*$/m, '')
     .replace(/^ *tcp_port:.*$/m, '')
     .replace('tls: relay', 'tls: end-to-end');
   const path = join(folder, 'tunnel.yaml');
   writeFileSync(path, text);
-  const config = readTunnelConfig(path, {}, { MY_TOKEN: 'sp1.the-token' });
+  const config = readTunnelConfig(path, {}, { MY_TOKEN: 'sp1.the-token', PROXY_LOGIN: 'me:pw' });
+  assert.ok(config.proxy !== undefined && config.proxy !== 'off');
+  assert.deepEqual(config.proxy.address, { host: 'proxy.lan', port: 3128 });
+  assert.equal(config.proxy.login?.reveal(), 'me:pw');
   assert.deepEqual(config.relayAddress, { host: '203.0.113.7', port: 443 });
   assert.equal(config.clientId, 'home-server');
   assert.equal(config.tunnels[0]?.hostHeader, '127.0.0.1:8123');
