@@ -13,7 +13,7 @@ import { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import type { Log } from '../shared/log.js';
-import type { Claim } from '../shared/messages.js';
+import type { Claim, Probe } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
 import { LocalCa } from './certs/local-ca.js';
 import { Edge } from './edge/edge.js';
@@ -25,6 +25,7 @@ import { AdminListener } from './ops/admin-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { publicUrl, relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
+import { Traces } from './ops/traces.js';
 import type { RelayConfig } from './relay-config.js';
 import { mayClaimHost, mayClaimPort } from './sessions/grants.js';
 import { type HomeTlsMode, ProtectedHosts } from './sessions/protected-hosts.js';
@@ -48,6 +49,7 @@ export class Relay {
   readonly #log: Log;
   readonly #deadlines = new Deadlines();
   readonly #refusals = new RefusalCounts();
+  readonly #traces = new Traces();
   readonly #certificates: CertificateSource;
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
@@ -83,6 +85,11 @@ export class Relay {
       log,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claim(session, claim),
+      probe: (session, probe) => this.#probe(session, probe),
+      watch: async (session, { id, host }) => {
+        this.#checkGranted(session, { host, tcpPort: undefined });
+        return this.#traces.watch(id, host);
+      },
       refused,
     });
     const { trustedProxies, proxyProtocol, limits } = config;
@@ -100,6 +107,7 @@ export class Relay {
       certificates,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
+      traces: this.#traces,
       limits: { ...limits, fields: limits.headFields },
       hsts: config.hsts,
       log,
@@ -192,6 +200,7 @@ export class Relay {
   }
 
   async #close(): Promise<void> {
+    this.#traces.close();
     this.#sessions.close();
     this.#routes.close();
     this.#tokens.close();
@@ -288,15 +297,32 @@ export class Relay {
     void this.#knowHosts('offline');
   }
 
-  async #claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }> {
+  /** The address in stored form. Throws NOT_GRANTED, or TOKEN_REJECTED when the token has just gone. */
+  #checkGranted(session: Session, { host: text, tcpPort }: Pick<Claim, 'host' | 'tcpPort'>): string {
     const token = this.#tokens.get(session.owner.tokenId);
     if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
-    if (claim.tcpPort !== undefined) {
-      if (!mayClaimPort(token.grants, claim.tcpPort)) throw notGranted(`port ${claim.tcpPort}`, token.name);
-      return this.#claimPort(session, claim.tcpPort);
+    if (tcpPort !== undefined) {
+      if (!mayClaimPort(token.grants, tcpPort)) throw notGranted(`port ${tcpPort}`, token.name);
+      return portAddress(tcpPort);
     }
-    const host = normalisePattern(claim.host ?? '', 'host');
+    const host = normalisePattern(text ?? '', 'host');
     if (host === this.#config.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    return host;
+  }
+
+  /** Throws what the claim would be denied with now; leaves no trace. */
+  #probe(session: Session, probe: Probe): void {
+    const address = this.#checkGranted(session, probe);
+    this.#routes.get(address)?.checkTaking(session.owner);
+    if (probe.host === undefined || probe.tls !== 'relay') return;
+    for (const name of [address, wildcardAbove(address)]) {
+      if (this.#protected.has(name)) throw endsElsewhere(address, name);
+    }
+  }
+
+  async #claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }> {
+    const host = this.#checkGranted(session, claim);
+    if (claim.tcpPort !== undefined) return this.#claimPort(session, claim.tcpPort);
     return claim.tls === 'relay' ? this.#claimHost(session, host) : this.#claimPassedHost(session, host, claim.tls);
   }
 

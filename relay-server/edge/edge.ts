@@ -30,6 +30,7 @@ import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
+import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import {
@@ -50,6 +51,7 @@ export interface EdgeOptions {
   readonly certificates: CertificateSource;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
+  readonly traces: Traces;
   readonly limits: HttpLimits & {
     readonly clientHelloMs: number;
     readonly tlsHandshakeMs: number;
@@ -76,6 +78,7 @@ export class Edge implements SiteHost {
   readonly responseFields: string;
   readonly routes: Routes;
   readonly isTrusted: (address: string) => boolean;
+  readonly traces: Traces;
   draining = false;
   readonly #options: EdgeOptions;
   readonly #server: Server;
@@ -89,6 +92,7 @@ export class Edge implements SiteHost {
     this.limits = options.limits;
     this.deadlines = options.deadlines;
     this.routes = options.routes;
+    this.traces = options.traces;
     this.isTrusted = options.visitors.isTrusted;
     this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
