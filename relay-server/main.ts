@@ -5,6 +5,7 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
+import { addAlertCommands } from './alert-command.js';
 import { addCheckCommand } from './check-command.js';
 import { addHostCommands } from './host-command.js';
 import { addInitCommand } from './init-command.js';
@@ -21,4 +22,5 @@ addCheckCommand(program, io);
 addTokenCommands(program, io);
 addHostCommands(program, io);
 addStatusCommand(program, io);
+addAlertCommands(program, io);
 await runProgram(program);

@@ -22,6 +22,7 @@ import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { AdminListener } from './ops/admin-listener.js';
+import { Alerts } from './ops/alerts/alerts.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { publicUrl, relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
@@ -63,6 +64,7 @@ export class Relay {
   readonly #redirect: Redirect | undefined;
   readonly #startedAtMs = Date.now();
   #admin: AdminListener | undefined;
+  #alerts: Alerts | undefined;
   #listeners: ListenerStatus[] = [];
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
@@ -200,6 +202,7 @@ export class Relay {
   }
 
   async #close(): Promise<void> {
+    this.#alerts?.close();
     this.#traces.close();
     this.#sessions.close();
     this.#routes.close();
@@ -232,6 +235,8 @@ export class Relay {
     }
     this.#listeners = listeners;
     this.#state = 'running';
+    const { domain, stateDir, alerts } = config;
+    this.#alerts = Alerts.open(alerts, { relay: domain, stateDir, log: this.#log, status: () => this.status() });
   }
 
   #ready(): true | string {

@@ -56,8 +56,12 @@ test('relay: the example means the same as a file with its domain alone', () => 
 });
 
 test('relay: every option of the example can be switched on', () => {
-  const text = switchedOn(readFileSync(RELAY, 'utf8')).replace('mode: local-ca', 'mode: files');
-  const config = parseRelayConfig(text, RELAY);
+  const text = switchedOn(readFileSync(RELAY, 'utf8'))
+    .replace('mode: local-ca', 'mode: files')
+    .replace(/^ *(?:webhook_url|ntfy_url|ntfy_token)_file:.*$/gm, '');
+  const config = parseRelayConfig(text, RELAY, { HOOK_TOKEN: 'h', NTFY_TOPIC: 't', NTFY_TOKEN: 'k' });
+  assert.equal(config.alerts.webhookUrl?.reveal(), 'https://hooks.example.com/h');
+  assert.equal(config.alerts.mailTo, 'me@example.com');
   assert.equal(config.tls.certificates.length, 1);
   assert.equal(config.listen.tcpHost, '0.0.0.0');
   assert.equal(config.hsts, true);
