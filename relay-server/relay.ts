@@ -229,7 +229,11 @@ export class Relay {
       listeners.push({ name: 'http', address: formatAddress(await this.#redirect.listen(config.listen.http)) });
     }
     if (config.listen.admin !== undefined) {
-      const subject = { status: () => this.status(), ready: () => this.#ready() };
+      const subject = {
+        status: () => this.status(),
+        ready: () => this.#ready(),
+        watch: (id: string, host: string) => this.#traces.watch(id, host),
+      };
       this.#admin = await AdminListener.listen(config.listen.admin, subject);
       listeners.push({ name: 'admin', address: formatAddress(this.#admin.address) });
     }

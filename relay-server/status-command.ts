@@ -54,7 +54,7 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
  * @throws {TunnelError} LINK_LOST when no relay answers there.
  */
 export async function fetchRelayStatus(admin: Address): Promise<RelayStatus> {
-  const host = LOOPBACKS.get(admin.host) ?? admin.host;
+  const { host } = askableAddress(admin);
   try {
     const status = await fetchJson({ host, port: admin.port, path: '/api/v1/status' }, ANSWER_LIMITS);
     if (isRelayStatus(status)) return status;
@@ -63,6 +63,11 @@ export async function fetchRelayStatus(admin: Address): Promise<RelayStatus> {
     const place = formatAddress({ host, port: admin.port });
     throw new TunnelError('LINK_LOST', `Cannot ask the relay at ${place}: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/** Where a process of this machine asks a listener. */
+export function askableAddress(listener: Address): Address {
+  return { host: LOOPBACKS.get(listener.host) ?? listener.host, port: listener.port };
 }
 
 function reasonOf(cause: unknown): string {

@@ -13,9 +13,10 @@ import { type AddressInfo, isIP } from 'node:net';
 import { type Address, formatAddress, splitHostAndPort } from '../../shared/address.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { RelayStatus } from './relay-status.js';
+import { answerWatch, type WatchSubject } from './watch-answer.js';
 
 /** What the listener needs of the relay. */
-export interface AdminSubject {
+export interface AdminSubject extends WatchSubject {
   status(): RelayStatus;
   /** True, or the reason why visitors should not be sent here (yet, or any more). */
   ready(): true | string;
@@ -57,7 +58,9 @@ export class AdminListener {
    */
   static async listen(address: Address, subject: AdminSubject): Promise<AdminListener> {
     const server = createServer(LIMITS, (request, response) => {
-      send(request, response, refusalOf(request, address.host) ?? answer(request, subject));
+      const refusal = refusalOf(request, address.host);
+      if (refusal === undefined && answerWatch(request, response, subject)) return;
+      send(request, response, refusal ?? answer(request, subject));
     });
     server.maxConnections = MAX_CONNECTIONS;
     server.listen(address.port, address.host);
