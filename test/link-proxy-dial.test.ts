@@ -1,7 +1,7 @@
 /** The link through a proxy: a real one, and ones that mean no good. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -131,6 +131,8 @@ test('tunnel up goes through a real proxy with a login, from a variable, and is 
   await proxy.line('Accepting connections');
   const https = relay.port('https');
   const file = writeTunnelConfig(folder, https, relay.home, [TUNNEL], { yaml: 'links: 2' });
+  // Loopback by its other name, for which the variables count.
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"127.0.0.1:', '"0.0.0.0:'));
   const up = (login: string, ...flags: string[]) => {
     const env = { HTTPS_PROXY: `http://${login}127.0.0.1:${port}`, NO_PROXY: '', no_proxy: '', https_proxy: '' };
     const args = ['up', '--json', '--config', file, ...flags];
@@ -143,7 +145,7 @@ test('tunnel up goes through a real proxy with a login, from a variable, and is 
 
   const client = up('me:hunter2@');
   await client.line('"event":"up"');
-  await proxy.line(`CONNECT 127.0.0.1:${https}`);
+  await proxy.line(`CONNECT 0.0.0.0:${https}`);
   const links = await until(5_000, 'both links', () => {
     const count = relay.relay.status().sessions[0]?.links.length;
     return count === 2 ? count : undefined;

@@ -31,7 +31,21 @@ test('no_proxy takes the relay out, by its name or by the address that is dialle
   assert.equal(chosen({ ...env, NO_PROXY: '10.0.0.0/8' }, { relayAddress }), undefined);
 });
 
-test('a link without TLS goes to this machine and takes no proxy', () => {
+test('a relay on this machine is not asked for through a proxy, unless tunnel.yaml says so', () => {
+  const env = { https_proxy: 'http://p:1' };
+  const proxy = parseProxyUrl('http://file:2', 'proxy_url');
+  for (const relayAddress of [
+    { host: '127.0.0.1', port: 443 },
+    { host: '::1', port: 443 },
+    { host: 'localhost', port: 443 },
+  ]) {
+    assert.equal(chosen(env, { relayAddress }), undefined);
+    assert.equal(chosen(env, { relayAddress, proxy }), 'http://file:2');
+  }
+  assert.equal(chosen(env, { relayUrl: new URL('https://relay.localhost') }), undefined);
+});
+
+test('a link without TLS takes no proxy', () => {
   assert.equal(chosen({ https_proxy: 'http://p:1' }, { relayUrl: new URL('http://localhost:8080') }), undefined);
 });
 

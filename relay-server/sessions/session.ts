@@ -48,6 +48,9 @@ export interface SessionHost {
   closed(session: Session): void;
 }
 
+/** Requests that one session may follow at a time, so that no token keeps the others from it. */
+const MAX_WATCHES = 4;
+
 export class Session {
   readonly id: string;
   readonly owner: SessionOwner;
@@ -63,6 +66,7 @@ export class Session {
   readonly #beganAtMs = performance.now();
   #state: 'ready' | 'draining' | 'closed' = 'ready';
   #left = false;
+  #watches = 0;
 
   constructor(id: string, owner: SessionOwner, clientAddress: string, host: SessionHost) {
     this.id = id;
@@ -225,11 +229,15 @@ export class Session {
 
   async #watch(link: LiveLink, watch: Watch): Promise<void> {
     const { id } = watch;
+    this.#watches += 1;
     try {
+      if (this.#watches > MAX_WATCHES) throw new TunnelError('LIMIT_EXCEEDED', 'Cannot watch: too many at a time');
       link.sendMessage({ type: 'watched', id, ...(await this.#host.watch(this, watch)) });
     } catch (error) {
       const { code, message } = asTunnelError(error);
       link.sendMessage({ type: 'watched', id, code, message, hops: [] });
+    } finally {
+      this.#watches -= 1;
     }
   }
 

@@ -12,6 +12,7 @@ import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
 import { type Opening, writeOpening } from '../../shared/opening.js';
+import { roundedSpan } from '../../shared/terminal-text.js';
 import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
 
@@ -163,7 +164,7 @@ export class Tunnel {
     const opening = writeOpening({ ...visit, tunnel: this.name, trace: trace !== undefined });
     const session = this.#session;
     if (session === undefined) throw this.#offline();
-    trace?.pass('session', `tunnel ${this.name}, client at ${session.clientAddress}`);
+    trace?.pass('session', `its client has been connected for ${roundedSpan(session.openForMs)}`);
     const stream = session.openStream();
     trace?.passWithin('stream', `${session.links.size} links open`, session.rttMs);
     const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver, trace);

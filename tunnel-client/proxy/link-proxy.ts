@@ -2,8 +2,8 @@
  * LinkProxy: decides through which HTTP proxy the link to the relay goes, if through one.
  *
  * What tunnel.yaml says comes first (`proxy_url`, or `off`), then the variables that curl and most programs know:
- * https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY, each with the exceptions of no_proxy or NO_PROXY. A link to a relay on
- * this machine without TLS never takes one. No message holds a login. Pure; owns nothing. Used by: dial-relay.ts, doctor.
+ * https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY, each with the exceptions of no_proxy or NO_PROXY. They do not count for
+ * a relay on this machine (as in Go), and a link without TLS, which only goes there, never takes a proxy. No message holds a login. Pure; owns nothing. Used by: dial-relay.ts, doctor.
  */
 import { isIP } from 'node:net';
 import { type Address, formatAddress, hostOf, networkMatcher, portOf } from '../../shared/address.js';
@@ -37,6 +37,7 @@ const VARIABLES = ['https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'] as co
 const EXCEPTIONS = ['no_proxy', 'NO_PROXY'] as const;
 const EXPECTED = 'a proxy such as http://proxy.lan:3128, or off';
 const MAX_LENGTH = 2_048;
+const isLoopbackAddress = networkMatcher(['127.0.0.0/8', '::1']);
 const PLACEHOLDER: LinkProxy = { address: { host: '', port: 0 }, tls: false, login: undefined, from: '' };
 
 /** `proxy_url` of tunnel.yaml. The login has an option of its own, so that this one may be shown. */
@@ -68,6 +69,7 @@ export function linkProxy(config: ProxiedConfig, env: Environment = process.env)
   if (from === undefined) return undefined;
   const exceptions = EXCEPTIONS.map((name) => env[name] ?? '').find((text) => text !== '') ?? '';
   const target = relayAddressOf(config);
+  if (isLoopback(target.host)) return undefined;
   const name = config.relayUrl.hostname.replace(/^\[|\]$/g, '');
   if ([name, target.host].some((host) => isException(exceptions, { host, port: target.port }))) return undefined;
   return parseProxyUrl(env[from] ?? '', from);
@@ -105,6 +107,10 @@ export function parseProxyUrl(text: string, name: string): LinkProxy {
     throw refusal(name, EXPECTED);
   }
   return { ...PLACEHOLDER, address: { host, port }, tls, login: loginOf(url, name), from: name };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost') || isLoopbackAddress(host);
 }
 
 function loginOf({ username, password }: URL, name: string): Secret | undefined {
