@@ -15,7 +15,7 @@ import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
-import { askableAddress } from './status-command.js';
+import { addressOfAdmin } from './status-command.js';
 
 export interface WhyOptions {
   readonly config?: string;
@@ -55,7 +55,7 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
     url,
     address: given,
     trusted: publicAnd(localCaOf(stateDir)),
-    announce: admin === undefined ? cannotAsk : announceAt(askableAddress(admin), signal),
+    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal),
     signal,
   });
   if (options.json) io.print(printable(JSON.stringify(way)));

@@ -5,7 +5,7 @@
  */
 import type { ErrorCode } from '../shared/errors.js';
 import type { SpliceTraffic } from '../shared/splice.js';
-import type { LastError, TunnelStatus } from './client-status.js';
+import type { HomeCertificate, LastError, TunnelStatus } from './client-status.js';
 import type { TunnelSpec } from './tunnel-config.js';
 
 export class ClientTunnel {
@@ -13,6 +13,8 @@ export class ClientTunnel {
   state: TunnelStatus['state'] = 'offline';
   /** As the relay told it; '' before the first claim. */
   url = '';
+  /** Claims in a row that the relay denied. */
+  denials = 0;
   openStreams = 0;
   totalStreams = 0;
   readonly traffic: SpliceTraffic = { toSocketBytes: 0, fromSocketBytes: 0 };
@@ -29,7 +31,7 @@ export class ClientTunnel {
     this.#lastError = { code, message, atMs: Date.now() };
   }
 
-  status(): TunnelStatus {
+  status(certificate?: HomeCertificate): TunnelStatus {
     return {
       name: this.spec.name,
       url: this.url || this.spec.host || `:${this.spec.tcpPort}`,
@@ -41,6 +43,8 @@ export class ClientTunnel {
       bytesOut: this.traffic.fromSocketBytes,
       failures: this.#failures,
       lastError: this.#lastError,
+      tls: this.spec.tls,
+      certificate,
     };
   }
 }

@@ -17,7 +17,7 @@ import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
 import { ClientSession } from './client-session.js';
-import type { ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
+import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
 import { HomeEdge } from './home-edge.js';
@@ -33,6 +33,8 @@ export interface ClientEvents {
   denied(denied: { name: string; code: ErrorCode; message: string }): void;
   /** Without a failure when that was asked for. */
   down(tunnel: { name: string; url: string; code?: ErrorCode; message?: string }): void;
+  /** The certificate of an end-to-end tunnel was ordered, came, or did not. */
+  certificate(event: { name: string } & CertificateNews): void;
   reconnecting(failure: { code: ErrorCode; message: string; retryInMs: number }): void;
   /** Anything that a status line would show has changed. */
   changed(): void;
@@ -96,6 +98,7 @@ export class Client {
       this.#setState('failed');
       throw asTunnelError(error);
     } finally {
+      await this.#goodBye();
       this.#release();
     }
   }
@@ -111,7 +114,7 @@ export class Client {
       links: [...(this.#session?.links ?? [])].map((link): LinkStatus => {
         return { rttMs: link.rttMs || undefined, streams: link.streamCount, openForMs: link.openForMs };
       }),
-      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status()),
+      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status(this.#home.certificateOf(tunnel))),
       retryInMs: this.#retryAtMs === undefined ? undefined : Math.max(0, this.#retryAtMs - performance.now()),
       reconnects: Math.max(0, this.#sessionCount - 1),
       lastError: this.#lastError,
@@ -147,6 +150,12 @@ export class Client {
     return streams;
   }
 
+  /** A program that ends before its relay has heard why leaves its hostnames held. Links give their peer CLOSE_MS. */
+  async #goodBye(): Promise<void> {
+    for (const session of this.#sessions) session.close('LINK_LOST', 'The client is stopping');
+    await Promise.all([...this.#sessions].map((session) => session.closed));
+  }
+
   #release(): void {
     this.#network.stop();
     this.#home.close();
@@ -156,8 +165,11 @@ export class Client {
 
   #openHome(): HomeEdge {
     const { config, log } = this.#options;
+    const { dialMs, acme, stateDir } = config;
+    const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
+    const options = { deadlines: this.#deadlines, dialMs, acme, stateDir, log, onCertificate };
     try {
-      return HomeEdge.open(this.#tunnels.values(), { deadlines: this.#deadlines, dialMs: config.dialMs, log });
+      return HomeEdge.open(this.#tunnels.values(), options);
     } catch (error) {
       this.#deadlines.close();
       throw error;
@@ -210,6 +222,12 @@ export class Client {
     const { name, origin } = tunnel.spec;
     this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
     this.#options.events.up({ name, url: tunnel.url, origin: origin.text });
+    this.#options.events.changed();
+    this.#home.up(tunnel);
+  }
+
+  #onCertificate({ spec: { name } }: ClientTunnel, news: CertificateNews): void {
+    this.#options.events.certificate({ name, ...news });
     this.#options.events.changed();
   }
 

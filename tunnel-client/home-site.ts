@@ -9,7 +9,7 @@ import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
 import type { HttpConnection } from '../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../shared/http/http-site.js';
+import { HSTS_FIELD, type HttpLimits, type HttpRoute, type HttpSite } from '../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../shared/http/request-head.js';
 import type { Log } from '../shared/log.js';
 import { type Opening, originProxyHeader, readOpening, writeOpening } from '../shared/opening.js';
@@ -41,7 +41,7 @@ const LIMITS: HttpLimits = {
 export class HomeSite implements HttpSite {
   readonly limits = LIMITS;
   readonly deadlines: Deadlines;
-  readonly responseFields = '';
+  readonly responseFields: string;
   readonly #host: HomeSiteHost;
   readonly #tunnel: ClientTunnel;
   readonly #visitorAddress: string;
@@ -52,6 +52,7 @@ export class HomeSite implements HttpSite {
     this.#host = host;
     this.deadlines = host.deadlines;
     this.#tunnel = tunnel;
+    this.responseFields = tunnel.spec.hsts ? HSTS_FIELD : '';
     this.#visitorAddress = opening.visitorAddress;
     this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: 'http/1.1', tlsVersion });
   }

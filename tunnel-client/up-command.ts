@@ -31,6 +31,7 @@ export function addUpCommand(program: Command): void {
     .argument('[target]', '3000, host:3000, https://host, unix:/path, tcp://host:22; the whole config file without one')
     .description('open tunnels and keep them open')
     .option('--host <host>', 'public hostname for TARGET')
+    .option('--tls <where>', 'where TLS of visitors ends: relay, end-to-end (here) or passthrough (at TARGET)')
     .option('--tcp-port <port>', 'public TCP port for TARGET, instead of a hostname')
     .option('--name <name>', 'name of the tunnel; without TARGET, which tunnel of the file')
     .option('--config <file>', 'tunnel.yaml; ~/.config/sallyport/tunnel.yaml when left out')
@@ -122,6 +123,7 @@ function plainFace(mode: OutputMode, config: TunnelConfig): Face {
     },
     denied: (event) => output.denied(event),
     down: (event) => output.down(event),
+    certificate: (event) => output.certificate(event),
     reconnecting: (event) => output.reconnecting(event),
     changed: () => {},
   };
@@ -147,7 +149,7 @@ function screenFace(config: TunnelConfig, status: () => ReturnType<Client['statu
   return {
     ...plain,
     log: createLog({ level, format: 'text', destination: { write: (line) => screen.printAbove(line), isTTY: true } }),
-    events: { up: changed, denied: changed, down: changed, reconnecting: changed, changed },
+    events: { up: changed, denied: changed, down: changed, certificate: changed, reconnecting: changed, changed },
     start: () => screen.start(),
     stop: () => screen.stop(),
     stopped: () => {},

@@ -64,6 +64,8 @@ export class LocalCa implements CertificateSource {
   /** By hostname, least recently used first. */
   readonly #certificates = new Map<string, ServerCertificate>();
   readonly #preparing = new Map<string, Promise<void>>();
+  /** Settles with the newest certificate: they are made one after the other, whoever asks for how many. */
+  #making: Promise<unknown> = Promise.resolve();
   readonly #timer: NodeJS.Timeout;
 
   private constructor(stateDir: string, ca: KeyAndCertificate, options: LocalCaOptions) {
@@ -156,10 +158,16 @@ export class LocalCa implements CertificateSource {
   }
 
   async #load(name: string): Promise<void> {
-    const pair = this.#readFile(name) ?? (await this.#issue(name));
+    const pair = this.#readFile(name) ?? (await this.#issueInTurn(name));
     const context = createSecureContext({ ...tlsServerOptions, key: pair.keyPem, cert: pair.certPem });
     this.#keep(name, { context, expiresAtMs: expiryOf(new X509Certificate(pair.certPem)) });
     this.#forgetLeastRecentlyUsed();
+  }
+
+  #issueInTurn(name: string): Promise<KeyAndCertificate> {
+    const made = this.#making.then(() => this.#issue(name));
+    this.#making = made.catch(() => {});
+    return made;
   }
 
   async #issue(name: string): Promise<KeyAndCertificate> {

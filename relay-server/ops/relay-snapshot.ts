@@ -61,6 +61,7 @@ function tunnelStatus(tunnel: Tunnel, facts: RelayFacts): RelayTunnelStatus {
     public: publicUrl(tunnel.address, facts),
     sessionId: tunnel.session?.id,
     state: tunnel.state === 'online' ? 'online' : 'held',
+    tls: tunnel.tls,
     openStreams,
     totalStreams,
     requests,

@@ -4,6 +4,7 @@
  */
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
+import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
 
@@ -46,6 +47,8 @@ export interface RelayTunnelStatus {
   /** The session that serves it; undefined while it is held for its owner. */
   readonly sessionId: string | undefined;
   readonly state: 'online' | 'held';
+  /** Where visitors' TLS ends. */
+  readonly tls: TlsMode;
   readonly openStreams: number;
   readonly totalStreams: number;
   /** HTTP requests; 0 for raw tunnels. */
@@ -87,7 +90,7 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
+      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
       status.tunnels.map(tunnelRow),
     ),
     section(
@@ -146,6 +149,7 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
     tunnel.name,
     tunnel.state,
     tunnel.public,
+    tunnel.public.startsWith('https:') ? tunnel.tls : '–',
     tunnel.sessionId ?? '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     String(tunnel.requests),

@@ -8,7 +8,7 @@
  * Owns: the certificates in memory, the orders that run, one timer. Owned by: Relay (tls.mode acme), HomeEdge.
  */
 import type { SecureContext } from 'node:tls';
-import { TunnelError } from '../errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { normalisePattern } from '../hostname.js';
 import type { CertificateStore } from './certificate-store.js';
 import { type CertificateLog, type CertificateSource, type CertificateStatus, wildcardOf } from './certificates.js';
@@ -26,14 +26,23 @@ const QUESTIONS_PER_MS = 1_000;
 export interface AcmeCertificatesOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count: what staging made must not hold up production. All when left out. */
+  readonly cas?: readonly string[];
   /** Names that may have a certificate at a time. */
   readonly maxHostnames: number;
   readonly log: CertificateLog;
   /** Wildcards (`*.example.com`) that are used instead of a certificate for each name below them. */
   readonly wildcards?: readonly string[];
   readonly keyType?: KeyType | undefined;
-  /** Whether a name is still used; one that is not is neither renewed nor kept in memory. Everything is, when left out. */
-  readonly isWanted?: (name: string) => boolean;
+  /**
+   * Whether a name is still used; one that is not is neither ordered nor renewed nor kept in memory. A name that never got a
+   * certificate may be wanted less than one that has. Everything is wanted, when left out.
+   */
+  readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `list` says has changed. */
+  readonly onChange?: () => void;
   /** When orders may begin; at most 10 in 10 s when left out. */
   readonly orders?: OrderBudget;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -53,6 +62,8 @@ export class AcmeCertificates implements CertificateSource {
   readonly #wildcards: ReadonlySet<string>;
   readonly #managed = new Map<string, ManagedCertificate>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer fires; milliseconds since 1970. */
+  #lookAtMs = Number.POSITIVE_INFINITY;
   #isClosed = false;
 
   constructor(options: AcmeCertificatesOptions) {
@@ -61,6 +72,18 @@ export class AcmeCertificates implements CertificateSource {
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
     this.#wildcards = new Set(options.wildcards);
+  }
+
+  /**
+   * Takes what the store has for this name, and orders nothing: for a program that does not listen yet, so that a CA could
+   * not reach it. False when the store has nothing.
+   * @throws {TunnelError} CONFIG_INVALID when the store cannot be read; LIMIT_EXCEEDED.
+   */
+  load(hostname: string): boolean {
+    const name = this.#nameFor(normalisePattern(hostname));
+    if (this.#managed.has(name)) return true;
+    const { store, cas } = this.#options;
+    return store.newest(name, this.#now(), cas) !== undefined && this.#manage(name) !== undefined;
   }
 
   /**
@@ -73,7 +96,7 @@ export class AcmeCertificates implements CertificateSource {
     try {
       await certificate.ready();
     } finally {
-      this.#schedule();
+      this.#lookBy(certificate.dueAtMs);
     }
   }
 
@@ -96,14 +119,14 @@ export class AcmeCertificates implements CertificateSource {
     try {
       await certificate.renew();
     } finally {
-      this.#schedule();
+      this.#lookBy(certificate.dueAtMs);
     }
   }
 
   /** Takes what was put into the store meanwhile. */
   reload(): void {
-    for (const certificate of this.#managed.values()) certificate.reload();
-    this.#schedule();
+    for (const certificate of this.#managed.values()) this.#reloadQuietly(certificate);
+    this.#lookBy(0);
   }
 
   list(): CertificateStatus[] {
@@ -117,9 +140,20 @@ export class AcmeCertificates implements CertificateSource {
     this.#questions.close();
   }
 
+  #reloadQuietly(certificate: ManagedCertificate): void {
+    try {
+      certificate.reload();
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      const fields = { hostname: certificate.name, code, error: message };
+      this.#options.log.warn(fields, 'certificate not loaded, the old one serves on');
+    }
+  }
+
   #nameFor(hostname: string): string {
     const wildcard = wildcardOf(hostname);
-    return this.#wildcards.has(wildcard) || this.#managed.has(wildcard) ? wildcard : hostname;
+    const isCovered = this.#wildcards.has(wildcard) || this.#managed.get(wildcard)?.context !== undefined;
+    return isCovered && this.#managed.get(hostname)?.context === undefined ? wildcard : hostname;
   }
 
   #manage(name: string): ManagedCertificate {
@@ -133,9 +167,9 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, keyType, log } = this.#options;
+    const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, keyType, log, ...budgets, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;
@@ -144,23 +178,40 @@ export class AcmeCertificates implements CertificateSource {
   #forgetUnwanted(): void {
     const { isWanted } = this.#options;
     if (isWanted === undefined) return;
-    for (const name of this.#managed.keys()) if (!isWanted(name)) this.#managed.delete(name);
+    for (const [name, { context, isBusy }] of this.#managed) {
+      if (!isBusy && !isWanted(name, context !== undefined)) this.#managed.delete(name);
+    }
   }
 
   #look(): void {
     this.#forgetUnwanted();
+    this.#lookAtMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#now();
-    for (const certificate of this.#managed.values()) {
-      if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#schedule());
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const certificate of this.#reachable()) {
+      if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#lookBy(certificate.dueAtMs));
+      nextMs = Math.min(nextMs, certificate.dueAtMs);
     }
-    this.#schedule();
+    this.#lookBy(nextMs);
   }
 
-  #schedule(): void {
-    clearTimeout(this.#timer);
+  #reachable(): ManagedCertificate[] {
+    const { isReachable } = this.#options;
+    const all = [...this.#managed.values()];
+    return isReachable === undefined ? all : all.filter(({ name }) => isReachable(name));
+  }
+
+  /** The next look is then, or earlier. */
+  #lookBy(atMs: number): void {
     if (this.#isClosed) return;
-    const nextMs = Math.min(...[...this.#managed.values()].map(({ dueAtMs }) => dueAtMs)) - this.#now();
-    const waitMs = Math.min(Math.max(nextMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
+    const nowMs = this.#now();
+    const waitMs = Math.min(Math.max(atMs - nowMs, MIN_LOOK_MS), this.#options.lookMs ?? LOOK_MS);
+    // A timer whose moment is over belongs to a clock that was moved since.
+    if (this.#lookAtMs > nowMs && nowMs + waitMs >= this.#lookAtMs) return;
+    clearTimeout(this.#timer);
+    this.#lookAtMs = nowMs + waitMs;
     this.#timer = setTimeout(() => this.#look(), waitMs);
   }
 }
+
+function nothing(): void {}

@@ -38,14 +38,25 @@ export interface AcmeAuthority {
   readonly externalAccount: ExternalAccount | undefined;
 }
 
-export interface AcmeDns {
-  /** A program that adds and removes records; `update` is undefined then. */
-  readonly command: string | undefined;
-  /** Dynamic update (RFC 2136); `command` is undefined then. */
-  readonly update:
-    | { readonly server: Address; readonly key: DnsSigningKey; readonly zone: string | undefined }
-    | undefined;
-  /** `host:port` of the servers that must have the record before the CA is told to look. */
+/** A program that adds and removes records, or dynamic updates (RFC 2136). */
+export type AcmeDns = AcmeDnsProgram | AcmeDnsUpdate;
+
+export interface AcmeDnsProgram extends AcmeDnsLook {
+  readonly kind: 'program';
+  readonly command: string;
+}
+
+export interface AcmeDnsUpdate extends AcmeDnsLook {
+  readonly kind: 'update';
+  /** The zone's primary server. */
+  readonly server: Address;
+  readonly key: DnsSigningKey;
+  /** Found out by asking when undefined. */
+  readonly zone: string | undefined;
+}
+
+interface AcmeDnsLook {
+  /** `host:port` of the servers that must have the record before the CA is told to look; the zone's own when empty. */
   readonly resolvers: readonly string[];
 }
 
@@ -58,10 +69,18 @@ export interface AcmePlace {
   readonly challenges: readonly Exclude<ChallengeType, 'dns-01'>[];
 }
 
+const DIRECTORY = 'production, staging (both Let’s Encrypt) or the https:// address of a directory';
+
 const directory = textKind({
-  expected: 'production, staging (both Let’s Encrypt) or the https:// address of a directory',
+  expected: DIRECTORY,
   placeholder: '',
-  parse: directoryUrlOf,
+  parse(text, name) {
+    try {
+      return directoryUrlOf(text);
+    } catch (cause) {
+      throw new TunnelError('CONFIG_INVALID', `${name} must be ${DIRECTORY}, got ${quoted(text)}`, { cause });
+    }
+  },
   show: directoryNameOf,
 });
 
@@ -134,7 +153,7 @@ function readDns(fields: Fields): AcmeDns | undefined {
     for (const key of ['server', 'key_name', 'key', 'key_file', 'zone']) {
       if (fields.has(key)) fields.refuse(key, 'stands beside command. Keep one way to write records');
     }
-    return { command, update: undefined, resolvers };
+    return { kind: 'program', command, resolvers };
   }
   if (server === undefined) {
     if (keyName !== undefined || secret !== undefined) fields.refuse('server', 'is missing: who takes the updates?');
@@ -143,7 +162,7 @@ function readDns(fields: Fields): AcmeDns | undefined {
   if (keyName === undefined) fields.refuse('key_name', 'is missing beside server');
   if (secret === undefined) fields.refuse('key', 'is missing beside server; add it, or key_file with a file’s name');
   if (keyName === undefined || secret === undefined) return undefined;
-  return { command: undefined, update: { server, key: { name: keyName, secret }, zone }, resolvers };
+  return { kind: 'update', server, key: { name: keyName, secret }, zone, resolvers };
 }
 
 function readChallenges(fields: Fields, place: AcmePlace, dns: AcmeDns | undefined): readonly ChallengeType[] {

@@ -28,12 +28,16 @@ const ASK_AFTER_FAILURE_MS = 6 * HOUR_MS;
 export interface CertificateTools {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count; all when left out. */
+  readonly cas: readonly string[] | undefined;
   /** When orders may begin. */
   readonly orders: OrderBudget;
   /** When questions about renewal may be asked. */
   readonly questions: OrderBudget;
   readonly keyType: KeyType | undefined;
   readonly log: CertificateLog;
+  /** The status of a certificate has changed. */
+  readonly onChange: () => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** In [0, 1). */
@@ -61,9 +65,14 @@ export class ManagedCertificate {
     return this.#context;
   }
 
+  /** Whether the CA is being asked for something. */
+  get isBusy(): boolean {
+    return this.#attempt !== undefined || this.#isLooking;
+  }
+
   /** When there is something to do next; milliseconds since 1970, Infinity while something is being done. */
   get dueAtMs(): number {
-    if (this.#attempt !== undefined || this.#isLooking) return Number.POSITIVE_INFINITY;
+    if (this.isBusy) return Number.POSITIVE_INFINITY;
     return Math.min(this.#orderAtMs, this.#stored === undefined ? Number.POSITIVE_INFINITY : this.#askAtMs);
   }
 
@@ -83,10 +92,10 @@ export class ManagedCertificate {
 
   /** Takes what another process, or an import, has put into the store. */
   reload(): void {
-    const { store } = this.#tools;
-    const stored = store.newest(this.name);
+    const { store, cas, now } = this.#tools;
+    const stored = store.newest(this.name, now(), cas);
     if (stored === undefined) this.#record = store.readAttempts(this.name);
-    else if (stored.notAfterMs > (this.#stored?.notAfterMs ?? 0)) this.#serve(stored);
+    else if (stored.chainPem !== this.#stored?.chainPem) this.#serve(stored);
   }
 
   /**
@@ -148,11 +157,15 @@ export class ManagedCertificate {
   }
 
   #order({ isForced = false } = {}): Promise<void> {
-    this.#attempt ??= this.#tools.orders
+    if (this.#attempt !== undefined) return this.#attempt;
+    const { orders, onChange } = this.#tools;
+    this.#attempt = orders
       .run(this.name, (signal) => this.#obtain(signal, isForced).catch((error: unknown) => this.#fail(error, signal)))
       .finally(() => {
         this.#attempt = undefined;
+        onChange();
       });
+    onChange();
     return this.#attempt;
   }
 
@@ -161,17 +174,18 @@ export class ManagedCertificate {
   }
 
   async #obtain(signal: AbortSignal, isForced: boolean): Promise<void> {
-    const { store, issuer, keyType, now } = this.#tools;
+    const { store, issuer, cas, keyType, now } = this.#tools;
     const had = this.#stored;
     const kept = await obtainCertificate({
-      ...{ store, issuer, hostname: this.name, keyType, signal, now },
+      ...{ store, issuer, cas, hostname: this.name, keyType, signal, now },
       isFresh: (stored) => (isForced ? stored.chainPem !== had?.chainPem : this.#isFresh(stored)),
     });
     this.#serve(kept);
+    this.#tools.onChange();
     const expires = new Date(kept.notAfterMs).toISOString();
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
+    // When the CA wants it replaced is asked at the next look: whoever waits for the certificate need not wait for that.
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');
-    await this.#askWindow(signal);
   }
 
   /** Another process may have renewed it meanwhile. */

@@ -9,6 +9,9 @@ import type { HeadLimits } from './head-buffer.js';
 import type { HttpConnection } from './http-connection.js';
 import type { ForwardedFields, RequestHead } from './request-head.js';
 
+/** Strict-Transport-Security (RFC 6797) for a year, as a response field. */
+export const HSTS_FIELD = 'Strict-Transport-Security: max-age=31536000\r\n';
+
 export interface HttpLimits extends HeadLimits {
   /** From a head's first byte to its last. */
   readonly headMs: number;
