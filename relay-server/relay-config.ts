@@ -10,6 +10,7 @@ import { parseConfig, readConfig } from '../shared/config-file.js';
 import { choice, host, listenAddress, network, orOff } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
+import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
 
 export interface RelayConfig {
   /** The relay's own hostname, for links and its API. */
@@ -29,6 +30,7 @@ export interface RelayConfig {
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
   readonly limits: RelayLimits;
+  readonly alerts: AlertConfig;
   readonly log: LogConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
@@ -142,6 +144,7 @@ export function readRelay(root: Fields): RelayConfig {
     acme,
     hsts: hsts ?? isTrustedByBrowsers(tls.mode, acme),
     limits: root.section('limits', readLimits),
+    alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };

@@ -35,7 +35,7 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
-  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, log, drainMs } = wanted;
+  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, drainMs } = wanted;
   return {
     ...running,
     publicPort,
@@ -44,6 +44,7 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     trustedProxies,
     hsts,
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
+    alerts,
     log: { ...running.log, level: log.level },
     drainMs,
   };
@@ -61,6 +62,7 @@ function optionsOf(config: RelayConfig): Option[] {
     tls,
     hsts,
     limits,
+    alerts,
     log,
     drainMs,
     acme,
@@ -87,6 +89,8 @@ function optionsOf(config: RelayConfig): Option[] {
       'limits',
       Object.entries(limits).filter(([key]) => !LATER_LIMITS.has(key as keyof RelayLimits)),
     ),
+    // A changed URL or login looks the same here, and counts all the same: they are opened anew at every reload.
+    now('alerts', alerts),
     now('log.level', log.level),
     later('log.format', log.format),
     now('drain_timeout', drainMs),

@@ -20,10 +20,12 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
+import { Alerts } from './ops/alerts/alerts.js';
 import { probeListener } from './ops/probe-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
+import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
 import { Claims } from './sessions/claims.js';
@@ -68,6 +70,7 @@ export class Relay {
   readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
   readonly #refusals = new RefusalCounts();
+  readonly #traces = new Traces();
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
@@ -82,6 +85,7 @@ export class Relay {
   #config: RelayConfig;
   #redirect: Redirect | undefined;
   #admin: AdminListener | undefined;
+  #alerts: Alerts | undefined;
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
@@ -105,6 +109,11 @@ export class Relay {
       log,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claims.decide(session, claim),
+      probe: (session, probe) => this.#claims.probe(session, probe),
+      watch: async (session, { id, host }) => {
+        this.#claims.checkGranted(session, { host, tcpPort: undefined });
+        return this.#traces.watch(id, host);
+      },
       refused,
     });
     const { trustedProxies, proxyProtocol } = config;
@@ -124,6 +133,7 @@ export class Relay {
       visitors: this.#visitors,
       deadlines: this.#deadlines,
       limits: this.#edgeLimits,
+      traces: this.#traces,
       hsts: config.hsts,
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
@@ -221,6 +231,7 @@ export class Relay {
     this.#ownSite.limit(config.limits);
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
+    if (this.#state === 'running') this.#openAlerts();
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;
   }
@@ -269,6 +280,8 @@ export class Relay {
   }
 
   async #close(): Promise<void> {
+    this.#alerts?.close();
+    this.#traces.close();
     this.#sessions.close();
     this.#routes.close();
     this.#tokens.close();
@@ -290,6 +303,14 @@ export class Relay {
     await this.#listeners.listen(config.listen);
     this.#state = 'running';
     this.#certificates.begin(config.domain);
+    this.#openAlerts();
+  }
+
+  /** What is remembered of the alerts before is on disk. */
+  #openAlerts(): void {
+    const { domain, stateDir, alerts } = this.#config;
+    this.#alerts?.close();
+    this.#alerts = Alerts.open(alerts, { relay: domain, stateDir, log: this.#log, status: () => this.status() });
   }
 
   #adminSubject(): AdminSubject {
@@ -300,6 +321,7 @@ export class Relay {
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
+      watch: (id, host) => this.#traces.watch(id, host),
     };
   }
 

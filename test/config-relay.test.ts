@@ -60,6 +60,21 @@ test('a relay needs its domain alone', () => {
       tunnelsPerSession: 64,
       hostnamesPerToken: 100,
     },
+    alerts: {
+      webhookUrl: undefined,
+      ntfyUrl: undefined,
+      ntfyToken: undefined,
+      mailTo: undefined,
+      mailFrom: undefined,
+      sendmail: '/usr/sbin/sendmail',
+      rules: {
+        downAfterMs: 60_000,
+        flappingAfter: 4,
+        flappingWindowMs: 600_000,
+        certificateWithinMs: 864_000_000,
+        clientAddresses: true,
+      },
+    },
     log: { level: 'info', format: 'auto' },
     drainMs: 30_000,
   });

@@ -7,9 +7,11 @@ import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
 import { addServiceCommands } from '../shared/service-command.js';
 import { addCheckCommand } from './check-command.js';
+import { addDoctorCommand } from './doctor-command.js';
 import { addJoinCommand } from './join-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addUpCommand } from './up-command.js';
+import { addWhyCommand } from './why-command.js';
 
 freeBuffersAtOnce();
 const io = processIo();
@@ -19,4 +21,6 @@ addUpCommand(program);
 addCheckCommand(program, io);
 addStatusCommand(program, io);
 addServiceCommands(program, io);
+addDoctorCommand(program, io);
+addWhyCommand(program, io);
 await runProgram(program);

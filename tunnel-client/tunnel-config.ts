@@ -26,6 +26,7 @@ import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import type { TlsMode } from '../shared/messages.js';
 import type { Secret } from '../shared/secret.js';
 import { type OriginTarget, parseOriginTarget } from './origin-target.js';
+import { type ProxyChoice, proxyChoiceKind } from './proxy/link-proxy.js';
 import { parseRelayUrl } from './relay-url.js';
 import { defaultStateDir } from './state-folder.js';
 import {
@@ -44,6 +45,8 @@ export interface TunnelConfig {
   readonly relayAddress: Address | undefined;
   /** PEM text of the CA that alone is trusted for the link. */
   readonly relayCa: string | undefined;
+  /** The HTTP proxy of the link. */
+  readonly proxy: ProxyChoice;
   readonly token: Secret;
   /** Links of the session, 1–8. */
   readonly links: number;
@@ -159,6 +162,7 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     relayUrl: before.relayUrl ?? relayUrl,
     relayAddress: before.relayAddress ?? relayAddress,
     relayCa: before.relayCa ?? relayCa,
+    proxy: readProxy(root),
     token,
     links: root.integer('links', { min: 1, max: 8, default: 2 }),
     clientId: root.string('client_id', {
@@ -174,6 +178,16 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     log: root.section('log', readLogConfig),
     path: undefined,
   };
+}
+
+function readProxy(root: Fields): ProxyChoice {
+  const choice = root.value('proxy_url', proxyChoiceKind, { default: undefined });
+  const login = root.secret('proxy_login', { default: undefined });
+  if (choice !== undefined && choice !== 'off') return { ...choice, login };
+  for (const key of ['proxy_login', 'proxy_login_file']) {
+    if (root.has(key)) root.refuse(key, 'has no effect without proxy_url. Name the proxy there');
+  }
+  return choice;
 }
 
 const relayUrlKind = textKind({

@@ -32,6 +32,7 @@ import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
+import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import { ChallengeHandshakes } from './challenge-handshakes.js';
@@ -55,6 +56,7 @@ export interface EdgeOptions {
   readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
+  readonly traces: Traces;
   readonly limits: HttpLimits & {
     readonly clientHelloMs: number;
     readonly tlsHandshakeMs: number;
@@ -81,6 +83,7 @@ export class Edge implements SiteHost {
   responseFields = '';
   readonly routes: Routes;
   readonly isTrusted: (address: string) => boolean;
+  readonly traces: Traces;
   draining = false;
   readonly #options: EdgeOptions;
   #server: Server | undefined;
@@ -97,6 +100,7 @@ export class Edge implements SiteHost {
     this.limits = options.limits;
     this.deadlines = options.deadlines;
     this.routes = options.routes;
+    this.traces = options.traces;
     this.isTrusted = options.visitors.isTrusted;
     this.demandHttps(options.hsts);
     this.#tls = createTlsServer(

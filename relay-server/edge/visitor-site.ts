@@ -14,6 +14,7 @@ import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-sit
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
+import type { Trace, Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import type { Visitor } from './visitors.js';
@@ -26,6 +27,8 @@ export interface SiteHost {
   readonly draining: boolean;
   readonly routes: Routes;
   readonly isTrusted: (address: string) => boolean;
+  /** Who follows requests. */
+  readonly traces: Traces;
   refused(code: ErrorCode): void;
   closed(connection: HttpConnection): void;
 }
@@ -43,6 +46,7 @@ export class VisitorSite implements HttpSite {
   readonly #tlsVersion: string;
   readonly #forwardedFor: string;
   #route: VisitorRoute | undefined;
+  #trace: Trace | undefined;
 
   constructor(host: SiteHost, visitor: Visitor, tls: { serverName: string; version: string }) {
     this.#host = host;
@@ -61,7 +65,16 @@ export class VisitorSite implements HttpSite {
 
   route(head: RequestHead): HttpRoute {
     if (head.hostname === '') this.#nameByTls(head);
+    this.#trace = this.#host.traces.begin(head.trace, head.hostname);
+    const route = this.#find(head);
+    this.#trace?.pass('policy', 'allowed');
+    route.trace = this.#trace;
+    return route;
+  }
+
+  #find(head: RequestHead): VisitorRoute {
     const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined) this.#trace?.pass('route', `${head.hostname} leads to ${tunnel.address}`);
     if (tunnel !== undefined && tunnel.tls !== 'relay') {
       throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
     }
@@ -103,6 +116,7 @@ export class VisitorSite implements HttpSite {
   }
 
   refused(code: ErrorCode): void {
+    this.#trace?.finish(code, '');
     this.#host.refused(code);
   }
 
@@ -122,6 +136,8 @@ export class VisitorSite implements HttpSite {
 /** The way of one visitor's requests to one tunnel. */
 class VisitorRoute implements HttpRoute {
   readonly tunnel: Tunnel;
+  /** Of the newest request, when that one is followed. */
+  trace: Trace | undefined;
   readonly #visitor: Visitor;
   readonly #tlsVersion: string;
   #giveUp: (() => void) | undefined;
@@ -152,6 +168,7 @@ class VisitorRoute implements HttpRoute {
       tlsVersion: this.#tlsVersion,
       tlsEnds: 'relay',
       id: requestId,
+      trace: this.trace,
     };
     return this.tunnel.openStream(visit, (giveUp) => {
       this.#giveUp = giveUp;

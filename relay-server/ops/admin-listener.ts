@@ -15,9 +15,10 @@ import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
 import { certificateEntry } from './certificate-report.js';
 import type { RelayStatus } from './relay-status.js';
+import { answerWatch, type WatchSubject } from './watch-answer.js';
 
 /** What the listener needs of the relay. */
-export interface AdminSubject {
+export interface AdminSubject extends WatchSubject {
   status(): RelayStatus;
   /** True, or the reason why visitors should not be sent here (yet, or any more). */
   ready(): true | string;
@@ -70,7 +71,9 @@ export class AdminListener {
    */
   static async listen(address: Address, subject: AdminSubject, given?: number): Promise<AdminListener> {
     const server = createServer(LIMITS, async (request, response) => {
-      send(request, response, refusalOf(request, address.host) ?? (await answer(request, subject)));
+      const refusal = refusalOf(request, address.host);
+      if (refusal === undefined && answerWatch(request, response, subject)) return;
+      send(request, response, refusal ?? (await answer(request, subject)));
     });
     server.maxConnections = MAX_CONNECTIONS;
     server.listen(given === undefined ? { port: address.port, host: address.host } : { fd: given });

@@ -10,7 +10,7 @@
 import { TunnelError } from '../../shared/errors.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import type { Log } from '../../shared/log.js';
-import type { Claim } from '../../shared/messages.js';
+import type { Claim, Probe } from '../../shared/messages.js';
 import type { RelayCertificates } from '../certs/relay-certificates.js';
 import type { TcpPorts } from '../edge/tcp-ports.js';
 import { publicUrl } from '../ops/relay-snapshot.js';
@@ -99,14 +99,8 @@ export class Claims {
    * @throws {TunnelError} NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN, LIMIT_EXCEEDED, CERTIFICATE_FAILED …
    */
   async decide(session: Session, claim: Claim): Promise<ClaimedTunnel> {
-    const token = this.#options.tokens.get(session.owner.tokenId);
-    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
-    if (claim.tcpPort !== undefined) {
-      if (!mayClaimPort(token.grants, claim.tcpPort)) throw notGranted(`port ${claim.tcpPort}`, token.name);
-      return this.#claimPort(session, claim.tcpPort);
-    }
-    const host = normalisePattern(claim.host ?? '', 'host');
-    if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    const { token, address: host } = this.checkGranted(session, claim);
+    if (claim.tcpPort !== undefined) return this.#claimPort(session, claim.tcpPort);
     if (claim.tls !== 'relay') return this.#claimPassedHost(session, host, claim.tls);
     return this.#claimHost(session, host, token);
   }
@@ -119,6 +113,36 @@ export class Claims {
     const { grants } = token;
     const isGranted = claim.tcpPort === undefined ? mayClaimHost(grants, address) : mayClaimPort(grants, claim.tcpPort);
     if (!isGranted) session.withdraw(tunnel, notGranted(address, token.name));
+  }
+
+  /**
+   * The token of the session, and the address in stored form, when the one grants the other.
+   * @throws {TunnelError} NOT_GRANTED, or TOKEN_REJECTED when the token has just gone.
+   */
+  checkGranted(
+    session: Session,
+    { host: text, tcpPort }: Pick<Claim, 'host' | 'tcpPort'>,
+  ): { token: TokenRecord; address: string } {
+    const token = this.#options.tokens.get(session.owner.tokenId);
+    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
+    if (tcpPort !== undefined) {
+      if (!mayClaimPort(token.grants, tcpPort)) throw notGranted(`port ${tcpPort}`, token.name);
+      return { token, address: portAddress(tcpPort) };
+    }
+    const host = normalisePattern(text ?? '', 'host');
+    if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    return { token, address: host };
+  }
+
+  /** Throws what the claim would be denied with now; asks for no certificate and leaves no trace. */
+  probe(session: Session, probe: Probe): void {
+    const { routes, protectedHosts } = this.#options;
+    const { address } = this.checkGranted(session, probe);
+    routes.get(address)?.checkTaking(session.owner);
+    if (probe.host === undefined || probe.tls !== 'relay') return;
+    for (const name of [address, wildcardAbove(address)]) {
+      if (protectedHosts.has(name)) throw endsElsewhere(address, name);
+    }
   }
 
   /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */

@@ -12,7 +12,8 @@ import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
 import { type Opening, writeOpening } from '../../shared/opening.js';
-import { OriginStream, type Traffic } from './origin-stream.js';
+import { roundedSpan } from '../../shared/terminal-text.js';
+import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
 
 /** When a visitor of an offline tunnel may try again. */
@@ -26,7 +27,9 @@ export interface TunnelOptions {
 }
 
 /** The Opening without what the tunnel itself knows. */
-export interface Visit extends Omit<Opening, 'tunnel'> {
+export interface Visit extends Omit<Opening, 'tunnel' | 'trace'> {
+  /** Present when this visitor is followed. */
+  readonly trace?: VisitTrace | undefined;
   /** Where this visitor's TLS ends; `relay` also for raw TCP, which the relay treats as it treats TLS that it ended. */
   readonly tlsEnds: TlsMode;
 }
@@ -157,10 +160,14 @@ export class Tunnel {
     if (this.#state === 'offline') throw this.#offline();
     if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
     // Before the stream: if it cannot be written, no stream may be left that nobody owns.
-    const opening = writeOpening({ ...visit, tunnel: this.name });
-    const stream = this.#session?.openStream();
-    if (stream === undefined) throw this.#offline();
-    const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver);
+    const { trace } = visit;
+    const opening = writeOpening({ ...visit, tunnel: this.name, trace: trace !== undefined });
+    const session = this.#session;
+    if (session === undefined) throw this.#offline();
+    trace?.pass('session', `its client has been connected for ${roundedSpan(session.openForMs)}`);
+    const stream = session.openStream();
+    trace?.passWithin('stream', `${session.links.size} links open`, session.rttMs);
+    const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver, trace);
     this.#streams.add(origin);
     return origin;
   }
