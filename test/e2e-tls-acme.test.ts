@@ -53,7 +53,9 @@ async function certificateEvent(tunnel: RunningProgram, state: string): Promise<
   );
 }
 
-test('the certificate comes through the tunnel, and curl and Chromium accept its root', { timeout: 60_000 }, async (t) => {
+test('the certificate comes through the tunnel, and curl and Chromium accept its root', {
+  timeout: 60_000,
+}, async (t) => {
   const curl = requireTool(t, 'curl', 'curl');
   const world = await startAcmeHome(t);
   if (world === undefined || curl === undefined) return;
