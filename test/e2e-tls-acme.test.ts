@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
@@ -15,6 +14,7 @@ import { Chromium } from './support/chromium.js';
 import { homeTrusting } from './support/chromium-trust.js';
 import { Conversation } from './support/conversation.js';
 import { VAULT } from './support/home-tls.js';
+import { visitHome } from './support/home-visitor.js';
 import { startHttpOrigin } from './support/origins.js';
 import { requireTool } from './support/require-tool.js';
 import { modeOf, temporaryFolder } from './support/temporary-folder.js';
@@ -32,13 +32,9 @@ const TITLE = `new Promise((done) => {
 
 const OTHER = 'other.relay.localhost';
 
-/** A visitor's request, with this CA alone trusted: the body. */
+/** The body of what a visitor gets who trusts this CA alone. */
 async function ask(port: number, ca: string, path = '/', host = VAULT): Promise<string> {
-  const where = { host: '127.0.0.1', port, servername: host, ca, agent: false, headers: { Host: host }, path };
-  const [response] = await within(20_000, 'response', once(request(where).end(), 'response'));
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+  return (await visitHome(port, ca, path, host)).body;
 }
 
 async function visit(port: number, ca: string): Promise<TLSSocket> {
