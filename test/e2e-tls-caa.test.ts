@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { caNameOf } from '../shared/certs/account-store.js';
 import { CAA_ADVICE } from '../tunnel-client/certificate-text.js';
 import { acmeTunnel, acmeYaml, startAcmeHome } from './support/acme-home.js';
-import { CAA_IDENTITY, startCaaPebble } from './support/caa-pebble.js';
+import { startAcmeProxy } from './support/acme-proxy.js';
 import { VAULT } from './support/home-tls.js';
 import { visitHome } from './support/home-visitor.js';
 import { startHttpOrigin } from './support/origins.js';
@@ -23,7 +23,7 @@ test('tunnel up prints the records once, below the first certificate; status and
   const world = await startAcmeHome(t);
   if (world === undefined) return;
   const { pebble, home, httpsPort, stateDir } = world;
-  const directoryUrl = await startCaaPebble(t, pebble);
+  const { directoryUrl } = await startAcmeProxy(t, pebble, ['pebble.example']);
   const origin = await startHttpOrigin(t, (_request, response) => response.end('from home'));
   const relay = await startRelayProcess(t, home);
   const yaml = acmeYaml({ directoryUrl, caFile: pebble.caFile }, stateDir);
@@ -41,7 +41,7 @@ test('tunnel up prints the records once, below the first certificate; status and
   const account = join(stateDir, 'accounts', caNameOf(directoryUrl), 'account.json');
   const { url } = JSON.parse(readFileSync(account, 'utf8'));
   assert.match(url, /^https:\/\/localhost:\d+\/my-account\/\w+$/);
-  const records = [`${VAULT}. CAA 0 issue "${CAA_IDENTITY}; accounturi=${url}"`, `${VAULT}. CAA 0 issuewild ";"`];
+  const records = [`${VAULT}. CAA 0 issue "pebble.example; accounturi=${url}"`, `${VAULT}. CAA 0 issuewild ";"`];
   assert.deepEqual(adviceIn(first), [CAA_ADVICE, ...records]);
   const above = first.lines[first.lines.indexOf(CAA_ADVICE) - 1];
   assert.match(above ?? '', /^vault has a certificate for vault\.relay\.localhost until /);
