@@ -23,7 +23,7 @@ test('tunnel up prints the records once, below the first certificate; status and
   const world = await startAcmeHome(t);
   if (world === undefined) return;
   const { pebble, home, httpsPort, stateDir } = world;
-  const { directoryUrl } = await startAcmeProxy(t, pebble, ['pebble.example']);
+  const { directoryUrl } = await startAcmeProxy(t, pebble, { caaIdentities: ['pebble.example'] });
   const origin = await startHttpOrigin(t, (_request, response) => response.end('from home'));
   const relay = await startRelayProcess(t, home);
   const yaml = acmeYaml({ directoryUrl, caFile: pebble.caFile }, stateDir);

@@ -1,9 +1,14 @@
-/** A proxy in front of pebble: keeps which names were ordered, and adds to the directory what pebble's lacks. */
+/** A proxy in front of pebble: keeps which names were ordered, and does what pebble does not: names for CAA, refused names. */
 import type { IncomingMessage } from 'node:http';
 import { createServer, request } from 'node:https';
 import type { TestContext } from 'node:test';
 import { endConnections, listen } from './origins.js';
 import type { Pebble } from './pebble.js';
+
+const REFUSAL = JSON.stringify({
+  type: 'urn:ietf:params:acme:error:rejectedIdentifier',
+  detail: 'This name is forbidden by policy',
+});
 
 export interface AcmeProxy {
   readonly directoryUrl: string;
@@ -11,17 +16,29 @@ export interface AcmeProxy {
   readonly ordered: string[];
 }
 
-/** Starts it, with a certificate of pebble's CA. `caaIdentities` are the names by which CAA records call the CA. */
+export interface AcmeProxyOptions {
+  /** By which CAA records call the CA; said in the directory. */
+  readonly caaIdentities?: readonly string[];
+  /** Names that are no order's. */
+  readonly refused?: readonly string[];
+}
+
+/** Starts it, with a certificate of pebble's CA. */
 export async function startAcmeProxy(
   t: Pick<TestContext, 'after'>,
   { port, ca }: Pebble,
-  caaIdentities: readonly string[] = [],
+  { caaIdentities = [], refused = [] }: AcmeProxyOptions = {},
 ): Promise<AcmeProxy> {
   const ordered: string[] = [];
   const server = createServer(await ca.issue('localhost'), async (asked, response) => {
     const { method, url, headers } = asked;
     const question = await bodyOf(asked);
-    ordered.push(...namesIn(question));
+    const names = namesIn(question);
+    ordered.push(...names);
+    if (names.some((name) => refused.includes(name))) {
+      response.writeHead(400, { 'Content-Type': 'application/problem+json' }).end(REFUSAL);
+      return;
+    }
     // The Host stays: pebble makes its URLs of it, and looks for it in what clients sign.
     const sent = request({ host: 'localhost', port, ca: ca.certPem, method, path: url, headers }, async (answer) => {
       const body = await bodyOf(answer);
