@@ -143,4 +143,9 @@ test('a wildcard of its own that covers the name is not shown for it, whoever cl
   assert.equal(await handshake(https, VAULT), ALERT);
   await servesWildcard();
   assert.deepEqual(proxy.ordered.toSorted(), [WILDCARD, DOMAIN]);
+  // What the operator may renew is the wildcard, and it is called so.
+  const { stderr } = await relayVerb(t, world, 'cert', 'renew', VAULT);
+  assert.match(stderr, /^Renewed \*\.relay\.localhost: valid until \d{4}-/);
+  assert.equal(await handshake(https, VAULT), ALERT);
+  assert.deepEqual(proxy.ordered.toSorted(), [WILDCARD, WILDCARD, DOMAIN]);
 });
