@@ -1,12 +1,12 @@
 /** A relay process and a CA that takes its time, refuses nonces, sees the wrong server, or does not like a name. */
 import assert from 'node:assert/strict';
-import { connect, createServer } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { startAcmeProxy } from './support/acme-proxy.js';
 import { acmeHome, acmeWorld, getPlain, handshake, ordersAt, serialAt } from './support/acme-world.js';
 import { APP, appTunnel } from './support/carry.js';
 import { freePort } from './support/free-port.js';
+import { Gate } from './support/gate.js';
 import { endConnections, listen } from './support/origins.js';
 import { startPebble } from './support/pebble.js';
 import { startTcpProxy } from './support/tcp-proxy.js';
@@ -21,43 +21,6 @@ const UNKNOWN = /UNRECOGNIZED_NAME/;
 
 const certVerb = (t: TestContext, home: RelayHome, ...args: string[]) =>
   runTool(t, process.execPath, [RELAY_PROGRAM, 'cert', ...args, '--config', home.configFile]);
-
-/** A way to the relay that keeps the CA waiting for its answer until it is opened. */
-class Gate {
-  #arrived: () => void = () => {};
-  #open: () => void = () => {};
-  #isOpen: Promise<void> = Promise.resolve();
-
-  static async start(t: TestContext, from: number, to: number): Promise<Gate> {
-    const gate = new Gate();
-    const server = createServer(async (inbound) => {
-      inbound.on('error', () => inbound.destroy());
-      gate.#arrived();
-      await gate.#isOpen;
-      const outbound = connect(to, '127.0.0.1');
-      outbound.on('error', () => inbound.destroy());
-      inbound.on('close', () => outbound.destroy());
-      inbound.pipe(outbound).pipe(inbound);
-    });
-    endConnections(t, server);
-    await listen(t, server, from);
-    return gate;
-  }
-
-  /** Closes it; resolves when somebody stands before it. */
-  close(): Promise<void> {
-    this.#isOpen = new Promise((resolve) => {
-      this.#open = resolve;
-    });
-    return new Promise((resolve) => {
-      this.#arrived = resolve;
-    });
-  }
-
-  open(): void {
-    this.#open();
-  }
-}
 
 test('while the CA looks, claim and visitors wait or are told; refused nonces cost nothing but time', {
   timeout: 60_000,
