@@ -13,6 +13,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
+import { BLOCK_BYTES } from './blocks.js';
 import { asTunnelError, type ErrorCode, isErrorCode, TunnelError, wsCloseOf } from './errors.js';
 import { LINK_PATH, MAX_MESSAGE_BYTES, SUBPROTOCOL } from './messages.js';
 import type { MuxTransport } from './mux/session.js';
@@ -20,9 +21,6 @@ import type { MuxTransport } from './mux/session.js';
 /** A frame's header with a 16-bit length: 4 bytes, and 4 more for a client's mask. */
 const RELAY_HEADROOM_BYTES = 4;
 const CLIENT_HEADROOM_BYTES = 8;
-
-/** Four full TLS records: a record costs its reader one callback, however full it is. */
-const FRAME_BYTES = 4 * 16 * 1024;
 
 /** How long the peer may take to answer our close frame. */
 const CLOSE_MS = 2_000;
@@ -61,7 +59,7 @@ export class Link implements MuxTransport {
     this.#socket = socket;
     this.#isClient = role === 'client';
     this.headroomBytes = this.#isClient ? CLIENT_HEADROOM_BYTES : RELAY_HEADROOM_BYTES;
-    this.batchBytes = FRAME_BYTES - this.headroomBytes;
+    this.batchBytes = BLOCK_BYTES - this.headroomBytes;
     this.#exporter = exporterOf(socket);
     webSocket.binaryType = 'nodebuffer';
     webSocket.on('message', this.#onMessage);
@@ -218,7 +216,7 @@ function exporterOf(socket: Socket): Buffer {
 }
 
 const COMMON_OPTIONS = {
-  maxPayload: FRAME_BYTES,
+  maxPayload: BLOCK_BYTES,
   perMessageDeflate: false,
   autoPong: false,
   // Many small messages in one chunk are handled in one go; ws would otherwise wait a turn between two of them.
