@@ -369,7 +369,12 @@ export class Relay {
       publicPort: () => this.#config.publicPort,
       limits: this.#limits,
       isTrusted: this.#visitors.isTrusted,
-      challengeAnswer: this.#certificates.challengeAnswer,
+      challengeAnswer: (hostname, path) => {
+        // It may have been claimed to end at home while its order ran: the relay must not become able to end its TLS.
+        const tunnel = this.#routes.find(hostname);
+        const endsAtHome = tunnel !== undefined && tunnel.tls !== 'relay';
+        return endsAtHome ? undefined : this.#certificates.challengeAnswer(hostname, path);
+      },
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
     });
   }
