@@ -129,6 +129,7 @@ export class Relay {
       domain: config.domain,
       routes: this.#routes,
       certificates: certificates.source,
+      isProtected: (hostname) => protectedHosts.covers(hostname),
       challengeContextFor: certificates.challengeContextFor,
       visitors: this.#visitors,
       deadlines: this.#deadlines,

@@ -28,6 +28,7 @@ function world(t: TestContext, random = 0) {
     questions,
     cas: undefined,
     onChange: () => {},
+    mayHave: () => true,
     keyType: undefined,
     log: silentLog,
   };

@@ -52,6 +52,8 @@ export interface EdgeOptions {
   readonly domain: string;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** Whether TLS of this hostname must not end here, as the state folder has it: another relay may share that. */
+  readonly isProtected: (hostname: string) => boolean;
   /** The certificate that answers a CA's TLS-ALPN-01 challenge for this name; undefined while none runs. */
   readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
@@ -222,7 +224,7 @@ export class Edge implements SiteHost {
 
   #serves(serverName: string): boolean {
     const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
-    return known && this.#options.certificates.contextFor(serverName) !== undefined;
+    return known && this.#contextFor(serverName) !== undefined;
   }
 
   /** The tunnel whose visitors' TLS does not end here. */
@@ -257,7 +259,8 @@ export class Edge implements SiteHost {
   #contextFor(serverName: string): SecureContext | undefined {
     const name = hostnameOf(serverName);
     if (name === undefined || this.#passed(name) !== undefined) return undefined;
-    return this.#options.certificates.contextFor(name);
+    const { domain, isProtected, certificates } = this.#options;
+    return name !== domain && isProtected(name) ? undefined : certificates.contextFor(name);
   }
 
   #turnAway(socket: Socket, error: TunnelError): void {

@@ -171,7 +171,10 @@ export class AcmeCertificates implements CertificateSource {
     }
     const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, cas, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
+    // Whoever waits for an order may have come long ago, so it counts whether the name may have one, not who waits.
+    const mayHave = (wanted: string) => this.#options.isWanted?.(wanted, true) ?? true;
+    const rules = { keyType, mayHave, onChange, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, log, ...budgets, ...rules };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;
