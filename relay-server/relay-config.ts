@@ -7,6 +7,7 @@ import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
 import { choice, host, listenAddress, network, orOff } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
+import type { Http2Mode } from '../shared/http2/patched-runtime.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 
 export interface RelayConfig {
@@ -24,6 +25,7 @@ export interface RelayConfig {
   readonly tls: RelayTls;
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
+  readonly http2: Http2Mode;
   readonly limits: RelayLimits;
   readonly log: LogConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
@@ -70,6 +72,8 @@ export interface RelayLimits {
   readonly keepAliveMs: number;
   /** No progress of a body, in either direction, while the peer is expected to move it. */
   readonly bodyIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
   /** Silence on a WebSocket or another upgraded connection. */
   readonly upgradedIdleMs: number;
   /** Silence on a raw TCP connection. */
@@ -129,6 +133,7 @@ export function readRelay(root: Fields): RelayConfig {
     trustedProxies: root.values('trusted_proxies', network),
     tls,
     hsts,
+    http2: root.choice('http2', ['auto', 'on', 'off'], { default: 'auto' }),
     limits: root.section('limits', readLimits),
     log: root.section('log', readLogConfig),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
@@ -186,6 +191,7 @@ function readLimits(fields: Fields): RelayLimits {
     headMs: time('head_timeout', 10 * SECOND),
     keepAliveMs: time('keep_alive_timeout', 60 * SECOND),
     bodyIdleMs: time('body_idle_timeout', 60 * SECOND),
+    http2Streams: fields.integer('http2_streams', { min: 1, max: 1_000, default: 100 }),
     upgradedIdleMs: time('upgraded_idle_timeout', HOUR),
     tcpIdleMs: time('tcp_idle_timeout', HOUR),
     streamsPerSession: count('streams_per_session', 1_024),

@@ -12,6 +12,7 @@ import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
+import { offersHttp2 } from '../shared/http2/patched-runtime.js';
 import type { Log } from '../shared/log.js';
 import type { Claim } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
@@ -101,6 +102,7 @@ export class Relay {
       visitors: this.#visitors,
       deadlines: this.#deadlines,
       limits: { ...limits, fields: limits.headFields },
+      http2: offersHttp2(config.http2),
       hsts: config.hsts,
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),

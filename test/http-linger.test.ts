@@ -45,6 +45,7 @@ function makeSite(deadlines: Deadlines): HttpSite {
       keepAliveMs: second,
       bodyIdleMs: 20 * second,
       upgradedIdleMs: second,
+      http2Streams: 100,
     },
     deadlines,
     responseFields: '',

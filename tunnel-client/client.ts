@@ -11,6 +11,7 @@
 import pRetry from 'p-retry';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
+import { offersHttp2 } from '../shared/http2/patched-runtime.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
 import { parseToken, type Token } from '../shared/token.js';
@@ -157,7 +158,12 @@ export class Client {
   #openHome(): HomeEdge {
     const { config, log } = this.#options;
     try {
-      return HomeEdge.open(this.#tunnels.values(), { deadlines: this.#deadlines, dialMs: config.dialMs, log });
+      return HomeEdge.open(this.#tunnels.values(), {
+        deadlines: this.#deadlines,
+        dialMs: config.dialMs,
+        http2: offersHttp2(config.http2),
+        log,
+      });
     } catch (error) {
       this.#deadlines.close();
       throw error;

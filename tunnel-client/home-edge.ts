@@ -16,7 +16,8 @@ import { type CertificateSource, tlsServerOptions } from '../shared/certs/certif
 import type { Deadlines, Watched } from '../shared/deadlines.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { hostnameMatches, hostnameOf } from '../shared/hostname.js';
-import { HttpConnection } from '../shared/http/http-connection.js';
+import type { SiteConnection } from '../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../shared/http2/serve-visitor.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream } from '../shared/mux/stream.js';
 import { asDuplex } from '../shared/mux/stream-duplex.js';
@@ -30,6 +31,8 @@ const HANDSHAKE_MS = 10_000;
 export interface HomeEdgeOptions {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
   readonly log: Log;
 }
 
@@ -45,14 +48,16 @@ export class HomeEdge implements HomeSiteHost {
   readonly dialMs: number;
   readonly log: Log;
   draining = false;
+  readonly #offered: readonly string[];
   readonly #byName = new Map<string, HomeTls>();
   readonly #handshakes = new Set<HomeHandshake>();
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Set<SiteConnection>();
 
   private constructor(options: HomeEdgeOptions) {
     this.deadlines = options.deadlines;
     this.dialMs = options.dialMs;
     this.log = options.log;
+    this.#offered = offeredProtocols(options.http2);
   }
 
   /**
@@ -89,8 +94,7 @@ export class HomeEdge implements HomeSiteHost {
     const socket = new TLSSocket(duplex, {
       isServer: true,
       secureContext: tls.context,
-      // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-      ALPNProtocols: ['http/1.1', 'http/1.0'],
+      ALPNProtocols: [...this.#offered],
       SNICallback: (name, done) => done(null, contextFor(tunnel, tls.certificates, name)),
     });
     this.#handshakes.add(
@@ -116,7 +120,7 @@ export class HomeEdge implements HomeSiteHost {
   }
 
   /** HomeSiteHost. */
-  closed(connection: HttpConnection): void {
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -136,8 +140,8 @@ export class HomeEdge implements HomeSiteHost {
   }
 
   #serve(socket: TLSSocket, tunnel: ClientTunnel, opening: Opening): void {
-    const site = new HomeSite(this, tunnel, opening, socket.getProtocol() ?? '');
-    const connection = new HttpConnection(socket, site);
+    const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    const connection = serveVisitor(socket, new HomeSite(this, tunnel, opening, tls));
     this.#connections.add(connection);
     if (this.draining) connection.drain();
   }

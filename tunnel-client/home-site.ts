@@ -8,8 +8,7 @@ import type { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
-import type { HttpConnection } from '../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../shared/http/http-site.js';
+import type { HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../shared/http/request-head.js';
 import type { Log } from '../shared/log.js';
 import { type Opening, originProxyHeader, readOpening, writeOpening } from '../shared/opening.js';
@@ -24,7 +23,7 @@ export interface HomeSiteHost {
   readonly draining: boolean;
   readonly dialMs: number;
   readonly log: Log;
-  closed(connection: HttpConnection): void;
+  closed(connection: SiteConnection): void;
 }
 
 const SECOND = 1_000;
@@ -36,6 +35,7 @@ const LIMITS: HttpLimits = {
   keepAliveMs: 60 * SECOND,
   bodyIdleMs: 60 * SECOND,
   upgradedIdleMs: 3_600 * SECOND,
+  http2Streams: 100,
 };
 
 export class HomeSite implements HttpSite {
@@ -47,13 +47,18 @@ export class HomeSite implements HttpSite {
   readonly #visitorAddress: string;
   readonly #route: HomeRoute;
 
-  /** `tlsVersion` is what the visitor and this client agreed on, as Node names it. */
-  constructor(host: HomeSiteHost, tunnel: ClientTunnel, opening: Opening, tlsVersion: string) {
+  /** `tls` is what the visitor and this client agreed on, as Node names it. */
+  constructor(
+    host: HomeSiteHost,
+    tunnel: ClientTunnel,
+    opening: Opening,
+    tls: { readonly version: string; readonly alpn: string },
+  ) {
     this.#host = host;
     this.deadlines = host.deadlines;
     this.#tunnel = tunnel;
     this.#visitorAddress = opening.visitorAddress;
-    this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: 'http/1.1', tlsVersion });
+    this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: tls.alpn, tlsVersion: tls.version });
   }
 
   get draining(): boolean {
@@ -79,7 +84,7 @@ export class HomeSite implements HttpSite {
     this.#host.log.debug({ tunnel: this.#tunnel.spec.name, code }, 'visitor refused');
   }
 
-  closed(connection: HttpConnection): void {
+  closed(connection: SiteConnection): void {
     this.#host.closed(connection);
   }
 }

@@ -9,7 +9,7 @@
  * The verdict "connected" travels in front of the origin's first bytes: it costs no packet.
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -116,7 +116,7 @@ export class OriginConnection implements StreamHandler {
     tunnel.totalStreams += 1;
   }
 
-  #join(socket: Socket, tunnel: ClientTunnel): void {
+  #join(socket: Duplex, tunnel: ClientTunnel): void {
     this.#state = 'joined';
     if (this.#bytes.length > 0) socket.write(this.#bytes);
     tunnel.traffic.toSocketBytes += this.#bytes.length;

@@ -24,8 +24,8 @@ import { type CertificateSource, tlsServerOptions } from '../../shared/certs/cer
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits } from '../../shared/http/http-site.js';
+import type { HttpLimits, SiteConnection } from '../../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -55,6 +55,8 @@ export interface EdgeOptions {
     readonly tlsHandshakeMs: number;
     readonly tcpIdleMs: number;
   };
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
   /** Whether responses carry Strict-Transport-Security. */
   readonly hsts: boolean;
   readonly log: Log;
@@ -80,7 +82,7 @@ export class Edge implements SiteHost {
   readonly #options: EdgeOptions;
   readonly #server: Server;
   readonly #tls: TlsServer;
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Set<SiteConnection>();
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
   readonly #arrivals = new Map<string, Arrival>();
 
@@ -95,8 +97,7 @@ export class Edge implements SiteHost {
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
-        // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-        ALPNProtocols: ['http/1.1', 'http/1.0'],
+        ALPNCallback: ({ servername, protocols }) => this.#protocolFor(servername, protocols),
         handshakeTimeout: options.limits.tlsHandshakeMs,
         SNICallback: (serverName, done) => done(null, this.#contextFor(serverName)),
       },
@@ -133,7 +134,7 @@ export class Edge implements SiteHost {
     this.#options.refused(code);
   }
 
-  closed(connection: HttpConnection): void {
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -206,6 +207,12 @@ export class Edge implements SiteHost {
     return this.#options.certificates.contextFor(name);
   }
 
+  /** The relay's own pages and links are HTTP/1.1. */
+  #protocolFor(serverName: string, asked: readonly string[]): string | undefined {
+    const http2 = this.#options.http2 && serverName.toLowerCase() !== this.#options.domain;
+    return offeredProtocols(http2).find((protocol) => asked.includes(protocol));
+  }
+
   #turnAway(socket: Socket, error: TunnelError): void {
     this.#options.refused(error.code);
     this.#options.log.debug(
@@ -238,9 +245,8 @@ export class Edge implements SiteHost {
       this.#options.onOwnSite(socket, visitor);
       return;
     }
-    socket.allowHalfOpen = true; // A half-close means something after an upgrade.
-    const tls = { serverName, version: socket.getProtocol() ?? '' };
-    this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
+    const tls = { serverName, version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    this.#connections.add(serveVisitor(socket, new VisitorSite(this, visitor, tls)));
   };
 
   #remember(socket: Socket, arrival: Arrival): void {

@@ -9,8 +9,7 @@ import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
-import type { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
+import type { HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -27,7 +26,16 @@ export interface SiteHost {
   readonly routes: Routes;
   readonly isTrusted: (address: string) => boolean;
   refused(code: ErrorCode): void;
-  closed(connection: HttpConnection): void;
+  closed(connection: SiteConnection): void;
+}
+
+/** What the TLS handshake decided. */
+export interface VisitorTls {
+  readonly serverName: string;
+  /** As Node names it. */
+  readonly version: string;
+  /** The protocol agreed on. */
+  readonly alpn: string;
 }
 
 /** A proxy's request id is kept when it is one; anything else could forge log lines. */
@@ -39,19 +47,17 @@ export class VisitorSite implements HttpSite {
   readonly responseFields: string;
   readonly #host: SiteHost;
   readonly #visitor: Visitor;
-  readonly #serverName: string;
-  readonly #tlsVersion: string;
+  readonly #tls: VisitorTls;
   readonly #forwardedFor: string;
   #route: VisitorRoute | undefined;
 
-  constructor(host: SiteHost, visitor: Visitor, tls: { serverName: string; version: string }) {
+  constructor(host: SiteHost, visitor: Visitor, tls: VisitorTls) {
     this.#host = host;
     this.limits = host.limits;
     this.deadlines = host.deadlines;
     this.responseFields = host.responseFields;
     this.#visitor = visitor;
-    this.#serverName = tls.serverName;
-    this.#tlsVersion = tls.version;
+    this.#tls = tls;
     this.#forwardedFor = `for=${forwardedNode(visitor.address)};proto=https;host=`;
   }
 
@@ -66,18 +72,18 @@ export class VisitorSite implements HttpSite {
       throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
     }
     if (tunnel !== undefined && this.#route?.tunnel === tunnel) return this.#route;
-    const served = this.#host.routes.find(this.#serverName);
+    const served = this.#host.routes.find(this.#tls.serverName);
     if (tunnel === undefined || tunnel !== served) {
       throw new TunnelError('HOST_MISDIRECTED', 'The connection was made for another hostname');
     }
-    this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tlsVersion);
+    this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tls);
     return this.#route;
   }
 
   /** HTTP/1.0 need not say which host it means; the TLS handshake did. */
   #nameByTls(head: RequestHead): void {
-    head.hostname = this.#serverName;
-    head.authority = this.#serverName;
+    head.hostname = this.#tls.serverName;
+    head.authority = this.#tls.serverName;
   }
 
   forwarded(head: RequestHead, requestId: string): ForwardedFields {
@@ -106,7 +112,7 @@ export class VisitorSite implements HttpSite {
     this.#host.refused(code);
   }
 
-  closed(connection: HttpConnection): void {
+  closed(connection: SiteConnection): void {
     this.#route?.giveUp();
     this.#host.closed(connection);
   }
@@ -123,13 +129,13 @@ export class VisitorSite implements HttpSite {
 class VisitorRoute implements HttpRoute {
   readonly tunnel: Tunnel;
   readonly #visitor: Visitor;
-  readonly #tlsVersion: string;
+  readonly #tls: VisitorTls;
   #giveUp: (() => void) | undefined;
 
-  constructor(tunnel: Tunnel, visitor: Visitor, tlsVersion: string) {
+  constructor(tunnel: Tunnel, visitor: Visitor, tls: VisitorTls) {
     this.tunnel = tunnel;
     this.#visitor = visitor;
-    this.#tlsVersion = tlsVersion;
+    this.#tls = tls;
   }
 
   get hostHeader(): string | undefined {
@@ -148,8 +154,8 @@ class VisitorRoute implements HttpRoute {
       publicAddress,
       publicPort,
       authority: head.authority,
-      alpn: 'http/1.1',
-      tlsVersion: this.#tlsVersion,
+      alpn: this.#tls.alpn,
+      tlsVersion: this.#tls.version,
       tlsEnds: 'relay',
       id: requestId,
     };

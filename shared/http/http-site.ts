@@ -6,7 +6,6 @@ import type { ByteStream } from '../byte-stream.js';
 import type { Deadlines } from '../deadlines.js';
 import type { ErrorCode } from '../errors.js';
 import type { HeadLimits } from './head-buffer.js';
-import type { HttpConnection } from './http-connection.js';
 import type { ForwardedFields, RequestHead } from './request-head.js';
 
 export interface HttpLimits extends HeadLimits {
@@ -18,6 +17,16 @@ export interface HttpLimits extends HeadLimits {
   readonly bodyIdleMs: number;
   /** An upgraded connection without a byte. */
   readonly upgradedIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
+}
+
+/** A visitor's connection as whoever accepted it sees it, whatever version of HTTP it speaks. */
+export interface SiteConnection {
+  /** Ends it after its current exchanges, at once when none runs. */
+  drain(): void;
+  /** Ends it now. Safe in any state. */
+  destroy(): void;
 }
 
 /** Where a request goes. */
@@ -48,5 +57,5 @@ export interface HttpSite {
   /** A request ended in an error of the table. */
   refused(code: ErrorCode): void;
   /** The connection is over; called once. */
-  closed(connection: HttpConnection): void;
+  closed(connection: SiteConnection): void;
 }
