@@ -51,7 +51,7 @@ export class FloodGuard {
     this.#explainedBytes += bytes * CHATTER_PER_WRITTEN_BYTE + OVERHEAD_BYTES;
   }
 
-  /** @param receivedBytes on the connection so far. False when too many of them belong to nothing. */
+  /** @param receivedBytes on the connection so far, but for what waits. False when too many of them belong to nothing. */
   countReceived(receivedBytes: number, nowMs: number): boolean {
     const bytes = receivedBytes - this.#receivedBytes - this.#explainedBytes;
     this.#receivedBytes = receivedBytes;

@@ -22,8 +22,6 @@ import { RestedStreams } from './rested-streams.js';
 
 /** What node:http2 and nghttp2 enforce. Where a limit is broken they reset the stream, or end the connection. */
 const SESSION_OPTIONS = {
-  /** MiB for all that node:http2 holds for one connection: heads, HPACK tables, frames that wait. More streams are refused. */
-  maxSessionMemory: 4,
   /** Frames that are wrong but harmless, such as DATA without bytes. */
   maxSessionInvalidFrames: 100,
   /** Requests beyond SETTINGS_MAX_CONCURRENT_STREAMS. */
@@ -34,6 +32,11 @@ const SESSION_OPTIONS = {
   maxOutstandingPings: 4,
 } as const;
 
+/**
+ * MiB that node:http2 may hold for one connection, beyond which it refuses new requests: for each request a piece of its
+ * response that waits for the visitor (64 KiB and what node:stream adds), its head, its share of the tables.
+ */
+const MIB_PER_STREAM = 1 / 8;
 /** How much of a request's body may be under way, and wait here while its origin does not read. */
 const UPLOAD_WINDOW_BYTES = 256 * 1024;
 /** Heads a little over their limit are read, so that their sender gets a page instead of a cut stream. */
@@ -70,6 +73,7 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
     socket.once('close', this.#onClose);
     this.#session = performServerHandshake(socket, {
       ...SESSION_OPTIONS,
+      maxSessionMemory: Math.max(1, Math.ceil(limits.http2Streams * MIB_PER_STREAM)),
       maxHeaderListPairs: limits.fields * HEAD_ROOM,
       settings: {
         maxConcurrentStreams: limits.http2Streams,
@@ -109,7 +113,9 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
     for (const exchange of this.#exchanges) exchange.onTick(nowMs);
     this.#rested.onTick(nowMs);
     const receivedBytes = this.#socket.bytesRead;
-    if (!this.#guard.countReceived(receivedBytes, nowMs)) this.#breakOff('it floods');
+    let waitingBytes = 0;
+    for (const exchange of this.#exchanges) waitingBytes += exchange.waitingBytes;
+    if (!this.#guard.countReceived(receivedBytes - waitingBytes, nowMs)) this.#breakOff('it floods');
     else if (this.#exchanges.size === 0 && nowMs >= this.#idleAtMs) this.#end(constants.NGHTTP2_NO_ERROR);
     else this.#askForLife(receivedBytes, nowMs);
   }

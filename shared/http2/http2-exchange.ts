@@ -10,7 +10,7 @@
  *
  * Owns: the visitor's HTTP/2 stream, and the stream to the origin until it is handed back. Owned by: Http2Connection.
  */
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { CHUNK_TAIL, chunkHead, LAST_CHUNK } from '../http/body.js';
@@ -94,7 +94,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#requestOpen = !ends;
     // 'close' follows each error, and says all that matters.
     visitor.on('error', ignore);
-    visitor.on('close', this.#onVisitorClose);
+    visitor.on('close', () => this.#onVisitorClose());
     try {
       this.#begin(fields, ends);
     } catch (error) {
@@ -105,6 +105,11 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   /** Ends it now, with a word to the visitor that it was not complete. */
   destroy(): void {
     this.#cut(NGHTTP2_CANCEL);
+  }
+
+  /** Of the request: bytes that were received and wait for the origin to take them. */
+  get waitingBytes(): number {
+    return this.#visitor.readableLength;
   }
 
   onTick(nowMs: number): void {
@@ -173,12 +178,12 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   }
 
   #readBody(): void {
-    this.#visitor.on('trailers', this.#onRequestTrailers);
-    this.#visitor.on('end', this.#onRequestEnd);
-    this.#visitor.on('data', this.#onRequestData);
+    this.#visitor.on('trailers', (_fields, _flags, raw?: readonly string[]) => this.#onRequestTrailers(raw));
+    this.#visitor.on('end', () => this.#onRequestEnd());
+    this.#visitor.on('data', (piece: Buffer) => this.#onRequestData(piece));
   }
 
-  readonly #onRequestData = (piece: Buffer): void => {
+  #onRequestData(piece: Buffer): void {
     const stream = this.#stream;
     this.#owner.onReceived(piece.length);
     if (stream === undefined || piece.length === 0) return;
@@ -190,7 +195,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     }
     this.#restartClock();
     if (!this.#sendBody(stream, piece)) this.#holdVisitor();
-  };
+  }
 
   #sendBody(stream: ByteStream, piece: Buffer): boolean {
     if (this.#request?.head.body.kind !== 'chunked') return stream.write(piece);
@@ -204,16 +209,16 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#visitor.pause();
   }
 
-  readonly #onRequestTrailers = (_fields: IncomingHttpHeaders, _flags: number, raw?: readonly string[]): void => {
+  #onRequestTrailers(raw: readonly string[] | undefined): void {
     if (this.#request?.head.acceptsTrailers !== true || raw === undefined) return;
     try {
       this.#requestTrailers = readTrailerLines(raw);
     } catch (error) {
       this.#fail(asTunnelError(error));
     }
-  };
+  }
 
-  readonly #onRequestEnd = (): void => {
+  #onRequestEnd(): void {
     const stream = this.#stream;
     this.#requestOpen = false;
     if (stream === undefined) return;
@@ -226,7 +231,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
       return;
     }
     this.#restartClock();
-  };
+  }
 
   #sendLastChunk(stream: ByteStream): void {
     stream.write(
@@ -287,7 +292,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   #repeat(): void {
     if (this.#request === undefined || this.#route === undefined) return;
-    this.#dropStream(new TunnelError('STREAM_RESET', 'The request is repeated on another stream'));
+    this.#dropStream('The request is repeated on another stream');
     this.#open(this.#request, this.#route);
   }
 
@@ -348,7 +353,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#head = undefined;
     const isEmpty = this.#ended && this.#pieces.length === 0 && this.#trailers === undefined;
     this.#waitsForTrailers = head.body.kind === 'chunked' && (!this.#ended || this.#trailers !== undefined);
-    if (this.#waitsForTrailers) this.#visitor.on('wantTrailers', this.#onWantTrailers);
+    if (this.#waitsForTrailers) this.#visitor.on('wantTrailers', () => this.#onWantTrailers());
     this.#visitor.respond(responseFields(head, this.#owner.responseFields), {
       endStream: isEmpty,
       waitForTrailers: this.#waitsForTrailers,
@@ -368,38 +373,34 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   #holdOrigin(): void {
     this.#visitorFull = true;
     this.#stream?.pause();
-    this.#visitor.once('drain', this.#onVisitorDrain);
+    this.#visitor.once('drain', () => this.#onVisitorDrain());
     this.#restartClock();
   }
 
-  readonly #onVisitorDrain = (): void => {
+  #onVisitorDrain(): void {
     this.#visitorFull = false;
     this.#restartClock();
     this.#stream?.resume();
-  };
+  }
 
-  readonly #onWantTrailers = (): void => {
+  #onWantTrailers(): void {
     if (this.#visitor.closed) return;
     this.#visitor.sendTrailers(this.#trailers === undefined ? {} : trailerFields(this.#trailers));
     // node:http2 sends them in the next turn, and not at all on a stream that was closed before.
     setImmediate(() => this.#stopRequest());
-  };
+  }
 
   /** The response is complete. */
   #settle(): void {
-    if (!this.#requestOpen) {
-      this.#release();
-      return;
-    }
-    this.#dropStream(new TunnelError('STREAM_RESET', 'The origin answered before the request ended'));
+    if (this.#awaitsVisitor) this.#dropStream('The origin answered before the request ended');
+    this.#release();
     this.#finish();
   }
 
-  /** Both are complete: the stream may carry another exchange. */
+  /** All was said on the stream, so that it may carry another exchange. */
   #release(): void {
     const stream = this.#stream;
     this.#stream = undefined;
-    this.#finish();
     if (stream === undefined || this.#route === undefined) return;
     this.#owner.giveStream(stream, this.#route, this.#reusable && !this.#retired);
   }
@@ -414,7 +415,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   /** Nobody wants what the visitor still sends of its request (RFC 9113 §8.1). */
   #stopRequest(): void {
     if (!this.#requestOpen || this.#visitor.closed) return;
-    this.#visitor.removeListener('data', this.#onRequestData);
+    this.#visitor.removeAllListeners('data');
     this.#visitor.resume();
     this.#cutByUs = true;
     this.#visitor.close(NGHTTP2_NO_ERROR);
@@ -443,28 +444,28 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     return this.#response?.state !== 'head';
   }
 
-  readonly #onVisitorClose = (): void => {
+  #onVisitorClose(): void {
     const cut = this.#visitor.aborted || this.#visitor.rstCode !== NGHTTP2_NO_ERROR;
     // After an orderly end of both directions the last bytes are still on their way to the origin.
     if (this.#phase === 'tunnel' && !cut) this.#release();
     this.#phase = 'over';
-    this.#dropStream(new TunnelError('STREAM_RESET', 'The visitor left'));
+    this.#dropStream('The visitor left');
     this.#owner.onOver(this, cut && !this.#cutByUs);
-  };
+  }
 
-  #dropStream(error: TunnelError): void {
+  #dropStream(why: string): void {
     const stream = this.#stream;
     this.#stream = undefined;
     if (stream === undefined) return;
     stream.handler = undefined;
-    stream.reset(error);
+    stream.reset(new TunnelError('STREAM_RESET', why));
   }
 
   /** Before the response began the visitor gets a page; afterwards only a cut stream tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
     this.#site.refused(error.code);
-    this.#dropStream(error);
+    this.#dropStream(error.message);
     if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(NGHTTP2_INTERNAL_ERROR);
     else this.#answer(error);
   }
@@ -481,7 +482,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   #cut(code: number): void {
     this.#cutByUs = true;
     this.#phase = 'answered';
-    this.#dropStream(new TunnelError('STREAM_RESET', 'The exchange was cut'));
+    this.#dropStream('The exchange was cut');
     this.#visitor.close(code);
     // What waits for the visitor must not wait any longer.
     this.#visitor.destroy();
