@@ -48,6 +48,8 @@ function makeSite(deadlines: Deadlines): HttpSite {
       http2Streams: 100,
     },
     deadlines,
+    takeRequest: () => true,
+    giveBackRequest: () => {},
     responseFields: '',
     draining: false,
     route: () => ({

@@ -36,6 +36,9 @@ export interface HomeEdgeOptions {
   readonly log: Log;
 }
 
+/** Requests over HTTP/2 at a time, of all visitors: as many as a relay opens streams by default. */
+const MAX_REQUESTS = 1_024;
+
 /** What a tunnel needs to end TLS. */
 interface HomeTls {
   readonly certificates: CertificateSource;
@@ -52,6 +55,7 @@ export class HomeEdge implements HomeSiteHost {
   readonly #byName = new Map<string, HomeTls>();
   readonly #handshakes = new Set<HomeHandshake>();
   readonly #connections = new Set<SiteConnection>();
+  #requests = 0;
 
   private constructor(options: HomeEdgeOptions) {
     this.deadlines = options.deadlines;
@@ -117,6 +121,18 @@ export class HomeEdge implements HomeSiteHost {
     for (const { certificates } of this.#byName.values()) certificates.close();
     for (const handshake of this.#handshakes) handshake.destroy();
     for (const connection of this.#connections) connection.destroy();
+  }
+
+  /** HomeSiteHost. */
+  takeRequest(): boolean {
+    if (this.#requests >= MAX_REQUESTS) return false;
+    this.#requests += 1;
+    return true;
+  }
+
+  /** HomeSiteHost. */
+  giveBackRequest(): void {
+    this.#requests -= 1;
   }
 
   /** HomeSiteHost. */

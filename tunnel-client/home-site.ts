@@ -23,6 +23,9 @@ export interface HomeSiteHost {
   readonly draining: boolean;
   readonly dialMs: number;
   readonly log: Log;
+  /** Counts a request of many on one connection; false when there are too many. */
+  takeRequest(): boolean;
+  giveBackRequest(): void;
   closed(connection: SiteConnection): void;
 }
 
@@ -78,6 +81,14 @@ export class HomeSite implements HttpSite {
 
   requestId(): string {
     return newRequestId();
+  }
+
+  takeRequest(): boolean {
+    return this.#host.takeRequest();
+  }
+
+  giveBackRequest(): void {
+    this.#host.giveBackRequest();
   }
 
   refused(code: ErrorCode): void {

@@ -77,7 +77,7 @@ export class Edge implements SiteHost {
   readonly deadlines: Deadlines;
   readonly responseFields: string;
   readonly routes: Routes;
-  readonly isTrusted: (address: string) => boolean;
+  readonly visitors: Visitors;
   draining = false;
   readonly #options: EdgeOptions;
   readonly #server: Server;
@@ -91,7 +91,7 @@ export class Edge implements SiteHost {
     this.limits = options.limits;
     this.deadlines = options.deadlines;
     this.routes = options.routes;
-    this.isTrusted = options.visitors.isTrusted;
+    this.visitors = options.visitors;
     this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
     this.#tls = createTlsServer(
@@ -143,7 +143,7 @@ export class Edge implements SiteHost {
   };
 
   async #arrive(socket: Socket): Promise<void> {
-    const visitor = await this.#options.visitors.admit(socket);
+    const visitor = await this.visitors.admit(socket);
     const hello = await readFirstBytes(socket, {
       deadlines: this.deadlines,
       timeoutMs: this.#options.limits.clientHelloMs,

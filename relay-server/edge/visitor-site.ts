@@ -15,7 +15,7 @@ import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
-import type { Visitor } from './visitors.js';
+import type { Visitor, Visitors } from './visitors.js';
 
 /** What all connections of an edge have in common. */
 export interface SiteHost {
@@ -24,7 +24,7 @@ export interface SiteHost {
   readonly responseFields: string;
   readonly draining: boolean;
   readonly routes: Routes;
-  readonly isTrusted: (address: string) => boolean;
+  readonly visitors: Visitors;
   refused(code: ErrorCode): void;
   closed(connection: SiteConnection): void;
 }
@@ -108,6 +108,14 @@ export class VisitorSite implements HttpSite {
     return this.#visitor.viaProxy && REQUEST_ID.test(given) ? given : newRequestId();
   }
 
+  takeRequest(): boolean {
+    return this.#host.visitors.takeRequest(this.#visitor);
+  }
+
+  giveBackRequest(): void {
+    this.#host.visitors.giveBackRequest(this.#visitor);
+  }
+
   refused(code: ErrorCode): void {
     this.#host.refused(code);
   }
@@ -120,7 +128,7 @@ export class VisitorSite implements HttpSite {
   /** The last address in the list that is not one of our proxies: everything before it, its sender may have made up. */
   #realVisitor(forwardedFor: string): string {
     const addresses = forwardedFor.split(',').map((text) => plainAddress(text.trim()));
-    const real = addresses.findLast((address) => address !== undefined && !this.#host.isTrusted(address));
+    const real = addresses.findLast((address) => address !== undefined && !this.#host.visitors.isTrusted(address));
     return real ?? this.#visitor.address;
   }
 }

@@ -54,6 +54,12 @@ export interface HttpSite {
   forwarded(head: RequestHead, requestId: string): ForwardedFields;
   /** The id of a request; `undefined` for one whose head could not be read. */
   requestId(head: RequestHead | undefined): string;
+  /**
+   * A connection is about to carry several requests at a time, and this is one of them. False when its visitor has too
+   * many of them already, on whatever connections; else each is given back when it is over.
+   */
+  takeRequest(): boolean;
+  giveBackRequest(): void;
   /** A request ended in an error of the table. */
   refused(code: ErrorCode): void;
   /** The connection is over; called once. */

@@ -14,6 +14,7 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { TLSSocket } from 'node:tls';
 import type { ByteStream } from '../byte-stream.js';
 import type { Watched } from '../deadlines.js';
+import { TunnelError } from '../errors.js';
 import type { FieldPairs } from '../http/field-lines.js';
 import type { HttpRoute, HttpSite, SiteConnection } from '../http/http-site.js';
 import { FloodGuard } from './flood-guard.js';
@@ -42,6 +43,9 @@ const UPLOAD_WINDOW_BYTES = 256 * 1024;
 /** Heads a little over their limit are read, so that their sender gets a page instead of a cut stream. */
 const HEAD_ROOM = 2;
 
+/** How long a visitor may take to read that its connection is over. */
+const LINGER_MS = 2_000;
+
 const END_STREAM = constants.NGHTTP2_FLAG_END_STREAM;
 const LAST_STREAM_ID = 2 ** 31 - 1;
 
@@ -56,6 +60,8 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   #state: 'open' | 'draining' | 'closed' = 'open';
   /** Ends a connection without an exchange. */
   #idleAtMs: number;
+  /** Ends a connection whose session is over. */
+  #endsAtMs = Number.POSITIVE_INFINITY;
   /** When the visitor was last heard, how much of it by then, and whether it was asked for a sign of life since. */
   #heardAtMs: number;
   #heardBytes = 0;
@@ -106,17 +112,22 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   }
 
   destroy(): void {
-    this.#end(constants.NGHTTP2_NO_ERROR);
+    this.#session.destroy();
   }
 
   onTick(nowMs: number): void {
+    if (this.#session.destroyed) {
+      this.#linger(nowMs);
+      return;
+    }
     for (const exchange of this.#exchanges) exchange.onTick(nowMs);
     this.#rested.onTick(nowMs);
     const receivedBytes = this.#socket.bytesRead;
     let waitingBytes = 0;
     for (const exchange of this.#exchanges) waitingBytes += exchange.waitingBytes;
-    if (!this.#guard.countReceived(receivedBytes - waitingBytes, nowMs)) this.#breakOff('it floods');
-    else if (this.#exchanges.size === 0 && nowMs >= this.#idleAtMs) this.#end(constants.NGHTTP2_NO_ERROR);
+    if (!this.#guard.countReceived(receivedBytes - waitingBytes, nowMs))
+      this.#breakOff('says too much besides its requests');
+    else if (this.#exchanges.size === 0 && nowMs >= this.#idleAtMs) this.#session.destroy();
     else this.#askForLife(receivedBytes, nowMs);
   }
 
@@ -134,7 +145,14 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
       this.#countCut();
       return;
     }
-    this.#exchanges.add(new Http2Exchange(visitor, raw, (flags & END_STREAM) !== 0, this));
+    if (this.site.takeRequest()) {
+      this.#exchanges.add(new Http2Exchange(visitor, raw, (flags & END_STREAM) !== 0, this));
+      return;
+    }
+    this.site.refused('LIMIT_EXCEEDED');
+    visitor.on('error', ignore);
+    // Says that nothing of it was done: it may be asked again.
+    visitor.close(constants.NGHTTP2_REFUSED_STREAM);
   };
 
   // ---- ExchangeOwner ----
@@ -158,6 +176,7 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
 
   onOver(exchange: Http2Exchange, cut: boolean): void {
     this.#exchanges.delete(exchange);
+    this.site.giveBackRequest();
     this.#idleAtMs = this.site.deadlines.nowMs + this.site.limits.keepAliveMs;
     if (cut) this.#countCut();
   }
@@ -165,7 +184,7 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   // ---- ends ----
 
   #countCut(): void {
-    if (!this.#guard.countCut(this.site.deadlines.nowMs)) this.#breakOff('it cuts its requests');
+    if (!this.#guard.countCut(this.site.deadlines.nowMs)) this.#breakOff('cuts too many requests');
   }
 
   /** With requests under way and nothing heard for long: is anybody there? */
@@ -176,22 +195,25 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
       this.#heardAtMs = nowMs;
       this.#pinged = false;
     } else if (nowMs >= this.#heardAtMs + keepAliveMs + headMs) {
-      this.#end(constants.NGHTTP2_NO_ERROR);
+      this.#session.destroy();
     } else if (!this.#pinged && nowMs >= this.#heardAtMs + keepAliveMs) {
       this.#pinged = true;
       this.#session.ping(ignore);
     }
   }
 
-  #breakOff(_why: string): void {
-    if (this.#state === 'closed') return;
+  /** The visitor broke a limit: it loses its connection, and nobody else notices. */
+  #breakOff(why: string): void {
+    if (this.#session.destroyed) return;
     this.site.refused('LIMIT_EXCEEDED');
-    this.#end(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    const error = new TunnelError('LIMIT_EXCEEDED', `Cannot keep connection: the visitor ${why}`);
+    this.#session.destroy(error, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
-  #end(code: number): void {
-    if (this.#state === 'closed') return;
-    this.#session.destroy(undefined, code);
+  /** The session waits until its last words were read. Who does not read them is not waited for. */
+  #linger(nowMs: number): void {
+    this.#endsAtMs = Math.min(this.#endsAtMs, nowMs + LINGER_MS);
+    if (nowMs >= this.#endsAtMs) this.#socket.destroy();
   }
 
   readonly #onClose = (): void => {

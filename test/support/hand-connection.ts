@@ -99,6 +99,8 @@ export function handConnection(t: TestContext): HandConnection {
   const site: HttpSite = {
     limits: LIMITS,
     deadlines,
+    takeRequest: () => true,
+    giveBackRequest: () => {},
     responseFields: '',
     draining: false,
     route: () => route,
