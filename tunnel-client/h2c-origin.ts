@@ -85,7 +85,8 @@ export class H2cOrigin extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     this.#state = 'over';
-    this.#call?.close(constants.NGHTTP2_CANCEL);
+    // Not by `close`, which ends the request first: one that was cut would look complete.
+    this.#call?.destroy(error ?? new Error('the stream ended'));
     this.#session.destroy();
     // The session waits until the origin has read its last words; an origin that reads nothing would keep the socket.
     setImmediate(() => this.#socket.destroy());
@@ -171,7 +172,7 @@ export class H2cOrigin extends Duplex {
       this.#say([response.head(fields[':status'] ?? 0, raw ?? [], ends)]);
       // Only now: what node:http2 has of the body already must not pass its own head.
       call.on('data', (piece: Buffer) => this.#say(response.pieces(piece)));
-      call.on('end', () => this.#onResponseEnd(response));
+      call.on('end', () => this.#onResponseEnd(call, response));
     });
     call.on('trailers', (_fields: Fields, _flags: number, raw?: readonly string[]) => response.trailers(raw ?? []));
     call.on('error', (error) => this.destroy(error));
@@ -186,8 +187,9 @@ export class H2cOrigin extends Duplex {
     this.#call.pause();
   }
 
-  #onResponseEnd(response: H2cResponse): void {
-    if (this.#call?.aborted === true) return;
+  #onResponseEnd(call: ClientHttp2Stream, response: H2cResponse): void {
+    // node:http2 ends what was cut as well; 'close' follows then.
+    if (call.rstCode !== constants.NGHTTP2_NO_ERROR) return;
     this.#say([response.end()]);
     this.#responseEnded = true;
     this.#settle();

@@ -24,7 +24,7 @@ import { type Http2Request, readRequest, readTrailerLines } from './read-request
 import { ResponseReader, type ResponseSink } from './response-reader.js';
 import { acceptOf, newWebSocketKey } from './web-socket-key.js';
 
-const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR } = constants;
+const { NGHTTP2_NO_ERROR } = constants;
 
 const NOTHING = Buffer.alloc(0);
 const NEVER = Number.POSITIVE_INFINITY;
@@ -102,11 +102,6 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     }
   }
 
-  /** Ends it now, with a word to the visitor that it was not complete. */
-  destroy(): void {
-    this.#cut(NGHTTP2_CANCEL);
-  }
-
   /** Of the request: bytes that were received and wait for the origin to take them. */
   get waitingBytes(): number {
     return this.#visitor.readableLength;
@@ -114,8 +109,12 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   onTick(nowMs: number): void {
     if (nowMs < this.#deadlineAtMs) return;
-    if (this.#phase !== 'exchange' || this.#visitorFull) this.#cut(NGHTTP2_CANCEL);
-    else if (this.#originFull) this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
+    if (this.#phase !== 'exchange' || this.#visitorFull) {
+      this.#cut(
+        new TunnelError('LIMIT_EXCEEDED', 'The visitor reads nothing, or the connection was idle for too long'),
+      );
+    } else if (this.#originFull)
+      this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
     else if (this.#awaitsVisitor) {
       this.#fail(new TunnelError('REQUEST_INVALID', 'The request did not arrive in time', { status: 408 }));
     } else this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin did not begin its response in time'));
@@ -219,6 +218,8 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   }
 
   #onRequestEnd(): void {
+    // node:http2 ends what was cut as well; 'close' follows then.
+    if (this.#visitor.aborted) return;
     const stream = this.#stream;
     this.#requestOpen = false;
     if (stream === undefined) return;
@@ -273,7 +274,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   onClose(error: TunnelError | undefined): void {
     this.#stream = undefined;
-    if (this.#phase === 'tunnel' && error !== undefined) this.#cut(NGHTTP2_CANCEL);
+    if (this.#phase === 'tunnel' && error !== undefined) this.#cut(error);
     if (this.#phase !== 'exchange') return;
     if (error?.code === 'STREAM_RESET' && this.#mayRepeat()) this.#tryToRepeat();
     else this.#fail(error ?? new TunnelError('ORIGIN_CLOSED', 'The origin closed the connection without a response'));
@@ -466,7 +467,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
     this.#site.refused(error.code);
     this.#dropStream(error.message);
-    if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(NGHTTP2_INTERNAL_ERROR);
+    if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
     else this.#answer(error);
   }
 
@@ -479,13 +480,15 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#finish();
   }
 
-  #cut(code: number): void {
+  /**
+   * Resets the visitor's stream. By `destroy`, because `close` ends it first: what was cut would look complete. What
+   * waits for the visitor waits no longer.
+   */
+  #cut(error: TunnelError): void {
     this.#cutByUs = true;
     this.#phase = 'answered';
-    this.#dropStream('The exchange was cut');
-    this.#visitor.close(code);
-    // What waits for the visitor must not wait any longer.
-    this.#visitor.destroy();
+    this.#dropStream(error.message);
+    this.#visitor.destroy(error);
   }
 }
 

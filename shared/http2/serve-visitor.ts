@@ -17,7 +17,8 @@ export function offeredProtocols(http2: boolean): readonly string[] {
 
 /** Serves a connection after its TLS handshake; it belongs to whom this returns. */
 export function serveVisitor(socket: TLSSocket, site: HttpSite): SiteConnection {
-  if (socket.alpnProtocol === 'h2') return new Http2Connection(socket, site);
-  socket.allowHalfOpen = true; // A half-close means something after an upgrade.
-  return new HttpConnection(socket, site);
+  const http2 = socket.alpnProtocol === 'h2';
+  // A half-close means something after an upgrade. In HTTP/2 it is the visitor's end.
+  socket.allowHalfOpen = !http2;
+  return http2 ? new Http2Connection(socket, site) : new HttpConnection(socket, site);
 }

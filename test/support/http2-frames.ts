@@ -1,5 +1,6 @@
 /** HTTP/2 by hand (RFC 9113): frames and header blocks as a test wants them, right or wrong, and those that come back. */
 import type { TestContext } from 'node:test';
+import type { ConnectionOptions } from 'node:tls';
 import { APP, talkToRelay } from './carry.js';
 import type { Conversation } from './conversation.js';
 import { within } from './within.js';
@@ -91,9 +92,14 @@ export class RawHttp2Visitor {
     this.conversation = conversation;
   }
 
-  /** After the TLS handshake; with `preface` the preface and empty SETTINGS have been said. */
-  static async connect(t: TestContext, relay: RunningRelay, { preface = true } = {}): Promise<RawHttp2Visitor> {
-    const conversation = await within(3_000, 'TLS handshake', talkToRelay(t, relay, { ALPNProtocols: ['h2'] }));
+  /** After the TLS handshake; with `preface` the preface and empty SETTINGS have been said. Others go to tls.connect. */
+  static async connect(
+    t: TestContext,
+    relay: RunningRelay,
+    { preface = true, ...options }: ConnectionOptions & { preface?: boolean } = {},
+  ): Promise<RawHttp2Visitor> {
+    const talk = talkToRelay(t, relay, { ALPNProtocols: ['h2'], ...options });
+    const conversation = await within(3_000, 'TLS handshake', talk);
     if (preface) conversation.send(PREFACE, frame(SETTINGS, 0, 0));
     return new RawHttp2Visitor(conversation);
   }
