@@ -2,6 +2,7 @@
  * `relay serve`: runs the relay in the foreground until a signal ends it.
  */
 import type { Command } from 'commander';
+import { http2Warning } from '../shared/http2/patched-runtime.js';
 import { createLog } from '../shared/log.js';
 import { notifyService } from '../shared/service-notify.js';
 import { onStopSignal } from '../shared/stop-signal.js';
@@ -28,6 +29,8 @@ export function addServeCommand(program: Command): void {
 export async function runServe(options: ServeOptions): Promise<void> {
   const config = readRelayConfig(findRelayConfig(options.config));
   const log = createLog({ ...config.log, destination: 'stdout' });
+  const warning = http2Warning(config.http2);
+  if (warning !== undefined) log.warn({ http2: config.http2 }, warning);
   const relay = await Relay.start(config, log);
   const addresses = Object.fromEntries(relay.listeners.map(({ name, address }) => [name, address]));
   log.info({ event: 'listening', domain: config.domain, ...addresses }, 'relay listening');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isPatchedRuntime, offersHttp2 } from '../shared/http2/patched-runtime.js';
+import { http2Warning, isPatchedRuntime, offersHttp2 } from '../shared/http2/patched-runtime.js';
 
 const PATCHED = ['22.23.2', '22.23.3', '22.24.0', '24.18.1', '24.19.0', '26.5.1', '26.10.0', '27.0.0', '28.1.0'];
 const UNPATCHED = [
@@ -29,4 +29,17 @@ test('auto follows the runtime, on and off do not', () => {
   );
   assert.equal(offersHttp2('auto', '26.10.0'), true);
   assert.equal(offersHttp2('auto'), isPatchedRuntime(process.versions.node));
+});
+
+test('an unpatched runtime is told of at start, with the releases that cure it', () => {
+  assert.equal(
+    http2Warning('auto', '20.20.2'),
+    'HTTP/2 is not offered: Node 20.20.2 lacks security fixes. Install 22.23.2, 24.18.1, 26.5.1 or newer',
+  );
+  assert.match(
+    http2Warning('on', '24.18.0') ?? '',
+    /^HTTP\/2 is offered, as http2: on says, although Node 24\.18\.0 lacks/,
+  );
+  assert.equal(http2Warning('off', '20.20.2'), undefined);
+  assert.equal(http2Warning('auto', '26.5.1'), undefined);
 });

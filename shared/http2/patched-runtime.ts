@@ -28,3 +28,12 @@ export function isPatchedRuntime(version: string): boolean {
 export function offersHttp2(mode: Http2Mode, nodeVersion = process.versions.node): boolean {
   return mode === 'on' || (mode === 'auto' && isPatchedRuntime(nodeVersion));
 }
+
+/** What the operator should know about it at start; undefined where all is well. */
+export function http2Warning(mode: Http2Mode, nodeVersion = process.versions.node): string | undefined {
+  if (mode === 'off' || isPatchedRuntime(nodeVersion)) return undefined;
+  const cure = `Install ${[...PATCHED].map(([line, [minor, patch]]) => `${line}.${minor}.${patch}`).join(', ')} or newer`;
+  const state = `Node ${nodeVersion} lacks security fixes`;
+  if (mode === 'on') return `HTTP/2 is offered, as http2: on says, although ${state}. ${cure}`;
+  return `HTTP/2 is not offered: ${state}. ${cure}`;
+}
