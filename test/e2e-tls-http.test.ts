@@ -215,6 +215,7 @@ test('PROXY protocol tells the origin the visitor and the TLS that home agreed o
       assert.ok(start.includes(VAULT) && start.includes('TLSv1.3') && start.includes('http/1.1'));
     }),
   );
+  socket.destroy();
 });
 
 test('a long answer on a closing connection reaches a visitor who reads slowly', async (t) => {

@@ -5,22 +5,33 @@
  */
 import type { ErrorCode } from '../shared/errors.js';
 import type { SpliceTraffic } from '../shared/splice.js';
-import type { LastError, TunnelStatus } from './client-status.js';
+import type { HomeCertificate, LastError, TunnelStatus } from './client-status.js';
 import type { TunnelSpec } from './tunnel-config.js';
 
 export class ClientTunnel {
-  readonly spec: TunnelSpec;
   state: TunnelStatus['state'] = 'offline';
   /** As the relay told it; '' before the first claim. */
   url = '';
+  /** Claims in a row that the relay denied. */
+  denials = 0;
   openStreams = 0;
   totalStreams = 0;
   readonly traffic: SpliceTraffic = { toSocketBytes: 0, fromSocketBytes: 0 };
+  #spec: TunnelSpec;
   #failures = 0;
   #lastError: LastError | undefined;
 
   constructor(spec: TunnelSpec) {
-    this.spec = spec;
+    this.#spec = spec;
+  }
+
+  get spec(): TunnelSpec {
+    return this.#spec;
+  }
+
+  /** Counts for visitors who come from now on. */
+  change(spec: TunnelSpec): void {
+    this.#spec = spec;
   }
 
   /** A claim or an origin failed. */
@@ -29,7 +40,7 @@ export class ClientTunnel {
     this.#lastError = { code, message, atMs: Date.now() };
   }
 
-  status(): TunnelStatus {
+  status(certificate?: HomeCertificate): TunnelStatus {
     return {
       name: this.spec.name,
       url: this.url || this.spec.host || `:${this.spec.tcpPort}`,
@@ -41,6 +52,8 @@ export class ClientTunnel {
       bytesOut: this.traffic.fromSocketBytes,
       failures: this.#failures,
       lastError: this.#lastError,
+      tls: this.spec.tls,
+      certificate,
     };
   }
 }

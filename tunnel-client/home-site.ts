@@ -8,7 +8,13 @@ import type { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
-import type { HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../shared/http/http-site.js';
+import {
+  HSTS_FIELD,
+  type HttpLimits,
+  type HttpRoute,
+  type HttpSite,
+  type SiteConnection,
+} from '../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../shared/http/request-head.js';
 import type { Log } from '../shared/log.js';
 import { type Opening, originProxyHeader, readOpening, writeOpening } from '../shared/opening.js';
@@ -44,7 +50,7 @@ const LIMITS: HttpLimits = {
 export class HomeSite implements HttpSite {
   readonly limits = LIMITS;
   readonly deadlines: Deadlines;
-  readonly responseFields = '';
+  readonly responseFields: string;
   readonly #host: HomeSiteHost;
   readonly #tunnel: ClientTunnel;
   readonly #visitorAddress: string;
@@ -60,6 +66,7 @@ export class HomeSite implements HttpSite {
     this.#host = host;
     this.deadlines = host.deadlines;
     this.#tunnel = tunnel;
+    this.responseFields = tunnel.spec.hsts ? HSTS_FIELD : '';
     this.#visitorAddress = opening.visitorAddress;
     this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: tls.alpn, tlsVersion: tls.version });
   }

@@ -93,7 +93,7 @@ export class OriginConnection implements StreamHandler {
       timeoutMs: this.#options.dialMs,
       preamble: proxyProtocol === undefined ? undefined : originProxyHeader(header, proxyProtocol),
       serverName: opening.authority.replace(/:\d+$/, ''),
-      onOpen: (socket) => this.#join(socket, tunnel),
+      onOpen: (socket) => this.#join(socket, tunnel, opening.trace === true),
       onFail: (error) => this.#onDialFailed(error, tunnel),
     });
   }
@@ -116,8 +116,10 @@ export class OriginConnection implements StreamHandler {
     tunnel.totalStreams += 1;
   }
 
-  #join(socket: Duplex, tunnel: ClientTunnel): void {
+  /** A followed visitor gets the verdict at once, so that the relay can tell the dial's time from the app's. */
+  #join(socket: Duplex, tunnel: ClientTunnel, isFollowed: boolean): void {
     this.#state = 'joined';
+    if (isFollowed) this.#stream.write(CONNECTED);
     if (this.#bytes.length > 0) socket.write(this.#bytes);
     tunnel.traffic.toSocketBytes += this.#bytes.length;
     this.#bytes = Buffer.alloc(0);
@@ -125,7 +127,7 @@ export class OriginConnection implements StreamHandler {
       deadlines: this.#options.deadlines,
       // The relay knows what the visitor is doing and ends what idles; here nothing may end a healthy connection.
       idleMs: Number.POSITIVE_INFINITY,
-      preface: CONNECTED,
+      ...(isFollowed ? {} : { preface: CONNECTED }),
       traffic: tunnel.traffic,
       onClose: () => this.#finish(),
     });

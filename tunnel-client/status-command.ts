@@ -6,6 +6,7 @@ import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
+import { CAA_ADVICE, certificateText } from './certificate-text.js';
 import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 import { readAllStatuses } from './status-socket.js';
@@ -55,6 +56,7 @@ export function formatStatus(client: ClientStatus, nowMs: number): string {
     headLine(client),
     ...(client.state === 'serving' ? [] : failureLines(client.lastError, nowMs)),
     ...tunnelTable(client.tunnels),
+    ...client.tunnels.flatMap((tunnel) => certificateLines(tunnel, nowMs)),
     ...client.tunnels.flatMap((tunnel) => tunnelFailureLines(tunnel, nowMs)),
   ].join('\n');
 }
@@ -74,7 +76,7 @@ function headLine(client: ClientStatus): string {
 
 function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {
   if (tunnels.length === 0) return ['  no tunnels'];
-  const head = ['TUNNEL', 'STATE', 'PUBLIC URL', 'ORIGIN', 'VISITORS', 'IN', 'OUT', 'FAILURES'];
+  const head = ['TUNNEL', 'STATE', 'PUBLIC URL', 'ORIGIN', 'TLS', 'VISITORS', 'IN', 'OUT', 'FAILURES'];
   return tableLines([head, ...tunnels.map(tunnelRow)]).map((line) => `  ${line}`);
 }
 
@@ -84,11 +86,19 @@ function tunnelRow(tunnel: TunnelStatus): string[] {
     printable(tunnel.state),
     printable(tunnel.url),
     printable(tunnel.origin),
+    tunnel.url.startsWith('https:') ? printable(tunnel.tls ?? '') : '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     roundedBytes(tunnel.bytesIn),
     roundedBytes(tunnel.bytesOut),
     String(tunnel.failures),
   ];
+}
+
+function certificateLines({ name, certificate }: TunnelStatus, nowMs: number): string[] {
+  if (certificate === undefined) return [];
+  const records = certificate.caa.map((record) => `    ${printable(record)}`);
+  const advice = records.length === 0 ? [] : [`  ${printable(name)}: ${CAA_ADVICE}`, ...records];
+  return [`  ${printable(name)}: ${certificateText(certificate, nowMs)}`, ...advice];
 }
 
 function tunnelFailureLines(tunnel: TunnelStatus, nowMs: number): string[] {

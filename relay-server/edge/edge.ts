@@ -4,6 +4,7 @@
  *   the relay's own name    TLS ends here; links and the relay's own pages (own-site.ts)
  *   a known hostname        TLS ends here; HTTP goes to its tunnel (shared/http)
  *   … whose TLS is home's   every byte goes to its tunnel as it came, the hello first; nothing of it is read here
+ *   ALPN `acme-tls/1`       a CA looks for the answer to a challenge (challenge-handshakes.ts), unless TLS is home's
  *   anything else           the alert `unrecognized_name`; no certificate is shown to a scanner
  *
  * Where TLS ends was decided by the claim (sessions/protected-hosts.ts); here it is only obeyed, at three places: before
@@ -21,17 +22,20 @@ import {
 } from 'node:tls';
 import type { Address } from '../../shared/address.js';
 import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
+import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import type { HttpLimits, SiteConnection } from '../../shared/http/http-site.js';
+import { HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
 import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
+import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
   ALERT_DECODE_ERROR,
   ALERT_INTERNAL_ERROR,
@@ -40,7 +44,7 @@ import {
   readClientHello,
 } from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';
-import { closeServer, listenOn } from './listen.js';
+import { closeServer, descriptorOf, listenOn } from './listen.js';
 import { type SiteHost, VisitorSite } from './visitor-site.js';
 import type { Visitor, Visitors } from './visitors.js';
 
@@ -48,8 +52,11 @@ export interface EdgeOptions {
   readonly domain: string;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** The certificate that answers a CA's TLS-ALPN-01 challenge for this name; undefined while none runs. */
+  readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
+  readonly traces: Traces;
   readonly limits: HttpLimits & {
     readonly clientHelloMs: number;
     readonly tlsHandshakeMs: number;
@@ -75,14 +82,19 @@ interface Arrival {
 export class Edge implements SiteHost {
   readonly limits: HttpLimits;
   readonly deadlines: Deadlines;
-  readonly responseFields: string;
+  responseFields = '';
   readonly routes: Routes;
   readonly visitors: Visitors;
+  readonly traces: Traces;
   draining = false;
   readonly #options: EdgeOptions;
-  readonly #server: Server;
+  #http2: boolean;
+  #server: Server | undefined;
   readonly #tls: TlsServer;
+  readonly #challenges: ChallengeHandshakes;
   readonly #connections = new Set<SiteConnection>();
+  /** Connections before their TLS handshake. */
+  #arriving = 0;
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
   readonly #arrivals = new Map<string, Arrival>();
 
@@ -91,9 +103,10 @@ export class Edge implements SiteHost {
     this.limits = options.limits;
     this.deadlines = options.deadlines;
     this.routes = options.routes;
+    this.traces = options.traces;
     this.visitors = options.visitors;
-    this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    this.demandHttps(options.hsts);
+    this.#http2 = options.http2;
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
@@ -104,28 +117,54 @@ export class Edge implements SiteHost {
       this.#onSecure,
     );
     this.#tls.on('tlsClientError', this.#onTlsError);
+    this.#challenges = new ChallengeHandshakes({
+      handshakeMs: options.limits.tlsHandshakeMs,
+      contextFor: (serverName) => this.#challengeContextFor(serverName),
+    });
   }
 
-  /** Starts accepting. Throws CONFIG_INVALID when the address cannot be had. Returns the address it listens on. */
-  listen(address: Address): Promise<Address> {
-    return listenOn(this.#server, address, 'listen.https');
+  /**
+   * Starts accepting; where it accepted before, it does no more. Rejects with CONFIG_INVALID when the address cannot be
+   * had, and then nothing has changed. Returns the address it listens on.
+   */
+  async listen(address: Address, given?: number): Promise<Address> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    const bound = await listenOn(server, address, 'listen.https', given);
+    this.#server?.close();
+    this.#server = server;
+    return bound;
+  }
+
+  /** The descriptor of the listening socket, for a successor. */
+  get descriptor(): number | undefined {
+    return this.#server && descriptorOf(this.#server);
+  }
+
+  /** Whether responses of new connections carry Strict-Transport-Security. */
+  demandHttps(hsts: boolean): void {
+    this.responseFields = hsts ? HSTS_FIELD : '';
+  }
+
+  /** Whether new visitors are offered HTTP/2. */
+  offerHttp2(http2: boolean): void {
+    this.#http2 = http2;
   }
 
   /** Stops accepting; idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
-    this.#server.close();
+    this.#server?.close();
     for (const connection of this.#connections) connection.drain();
   }
 
-  /** HTTP connections that still run. */
-  get connectionCount(): number {
-    return this.#connections.size;
+  /** Visitors who are still on their way to an answer, or get one. */
+  get busyCount(): number {
+    return this.#arriving + this.#arrivals.size + this.#connections.size;
   }
 
   /** Stops accepting and ends every HTTP connection. Safe any number of times. */
   async close(): Promise<void> {
-    const closed = closeServer(this.#server);
+    const closed = this.#server && closeServer(this.#server);
     for (const connection of this.#connections) connection.destroy();
     await closed;
   }
@@ -139,7 +178,12 @@ export class Edge implements SiteHost {
   }
 
   readonly #onSocket = (socket: Socket): void => {
-    this.#arrive(socket).catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)));
+    this.#arriving += 1;
+    this.#arrive(socket)
+      .catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)))
+      .finally(() => {
+        this.#arriving -= 1;
+      });
   };
 
   async #arrive(socket: Socket): Promise<void> {
@@ -158,6 +202,10 @@ export class Edge implements SiteHost {
       await this.#pass(socket, visitor, hello, passed);
       return;
     }
+    if (serverName !== undefined && hello.alpn.includes(ACME_ALPN)) {
+      this.#answerChallenge(socket, serverName);
+      return;
+    }
     if (serverName === undefined || !this.#serves(serverName)) {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
@@ -165,6 +213,19 @@ export class Edge implements SiteHost {
     // The TLS socket inherits this: a visitor who leaves during the handshake is gone at once, not when its time is up.
     socket.allowHalfOpen = false;
     this.#tls.emit('connection', socket);
+  }
+
+  #answerChallenge(socket: Socket, serverName: string): void {
+    if (this.#challengeContextFor(serverName) === undefined) {
+      throw new TunnelError('ROUTE_NOT_FOUND', `Cannot answer a challenge for ${serverName}: none runs`);
+    }
+    this.#challenges.accept(socket);
+  }
+
+  #challengeContextFor(serverName: string): SecureContext | undefined {
+    const name = hostnameOf(serverName);
+    if (name === undefined || this.#passed(name) !== undefined) return undefined;
+    return this.#options.challengeContextFor(name);
   }
 
   #serves(serverName: string): boolean {
@@ -209,7 +270,7 @@ export class Edge implements SiteHost {
 
   /** The relay's own pages and links are HTTP/1.1. */
   #protocolFor(serverName: string, asked: readonly string[]): string | undefined {
-    const http2 = this.#options.http2 && serverName.toLowerCase() !== this.#options.domain;
+    const http2 = this.#http2 && serverName.toLowerCase() !== this.#options.domain;
     return offeredProtocols(http2).find((protocol) => asked.includes(protocol));
   }
 

@@ -13,6 +13,7 @@ import type { HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../../shar
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
+import type { Trace, Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
 import type { Visitor, Visitors } from './visitors.js';
@@ -25,6 +26,8 @@ export interface SiteHost {
   readonly draining: boolean;
   readonly routes: Routes;
   readonly visitors: Visitors;
+  /** Who follows requests. */
+  readonly traces: Traces;
   refused(code: ErrorCode): void;
   closed(connection: SiteConnection): void;
 }
@@ -50,6 +53,8 @@ export class VisitorSite implements HttpSite {
   readonly #tls: VisitorTls;
   readonly #forwardedFor: string;
   #route: VisitorRoute | undefined;
+  /** The newest request that somebody follows. */
+  #followed: { readonly head: RequestHead; readonly trace: Trace } | undefined;
 
   constructor(host: SiteHost, visitor: Visitor, tls: VisitorTls) {
     this.#host = host;
@@ -67,7 +72,17 @@ export class VisitorSite implements HttpSite {
 
   route(head: RequestHead): HttpRoute {
     if (head.hostname === '') this.#nameByTls(head);
+    const trace = this.#host.traces.begin(head.trace, head.hostname);
+    if (trace !== undefined) this.#followed = { head, trace };
+    const route = this.#find(head, trace);
+    trace?.pass('policy', 'allowed');
+    route.trace = trace;
+    return route;
+  }
+
+  #find(head: RequestHead, trace: Trace | undefined): VisitorRoute {
     const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined) trace?.pass('route', `${head.hostname} leads to ${tunnel.address}`);
     if (tunnel !== undefined && tunnel.tls !== 'relay') {
       throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
     }
@@ -116,7 +131,8 @@ export class VisitorSite implements HttpSite {
     this.#host.visitors.giveBackRequest(this.#visitor);
   }
 
-  refused(code: ErrorCode): void {
+  refused(code: ErrorCode, head?: RequestHead): void {
+    if (head !== undefined && head === this.#followed?.head) this.#followed.trace.finish(code, '');
     this.#host.refused(code);
   }
 
@@ -136,9 +152,11 @@ export class VisitorSite implements HttpSite {
 /** The way of one visitor's requests to one tunnel. */
 class VisitorRoute implements HttpRoute {
   readonly tunnel: Tunnel;
+  /** Of the newest request, when that one is followed. */
+  trace: Trace | undefined;
   readonly #visitor: Visitor;
   readonly #tls: VisitorTls;
-  #giveUp: (() => void) | undefined;
+  readonly #giveUps: (() => void)[] = [];
 
   constructor(tunnel: Tunnel, visitor: Visitor, tls: VisitorTls) {
     this.tunnel = tunnel;
@@ -166,15 +184,16 @@ class VisitorRoute implements HttpRoute {
       tlsVersion: this.#tls.version,
       tlsEnds: 'relay',
       id: requestId,
+      trace: this.trace,
     };
     return this.tunnel.openStream(visit, (giveUp) => {
-      this.#giveUp = giveUp;
+      this.#giveUps.push(giveUp);
     });
   }
 
-  /** The visitor has left: it no longer waits for the tunnel's client. */
+  /** The visitor has left: its requests no longer wait for the tunnel's client. */
   giveUp(): void {
-    this.#giveUp?.();
+    for (const giveUp of this.#giveUps) giveUp();
   }
 
   countRequest(): void {

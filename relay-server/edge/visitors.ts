@@ -23,28 +23,43 @@ export interface Visitor {
   readonly viaProxy: boolean;
 }
 
-export interface VisitorsOptions {
-  readonly deadlines: Deadlines;
+/** Who may speak for a visitor. */
+export interface ProxyTrust {
   readonly trustedProxies: readonly string[];
   /** Whether connections of trusted proxies start with a PROXY header. */
   readonly proxyProtocol: boolean;
+}
+
+export interface VisitorsOptions extends ProxyTrust {
+  readonly deadlines: Deadlines;
   readonly limits: { readonly connections: number; readonly connectionsPerIp: number; readonly clientHelloMs: number };
 }
 
 export class Visitors {
-  readonly isTrusted: (address: string) => boolean;
   readonly #options: VisitorsOptions;
   readonly #sockets = new Set<Socket>();
   readonly #perAddress: HeldPerAddress;
   /** Requests over HTTP/2: an address may have as many of them at a time as connections, which in HTTP/1.1 is the same. */
   readonly #requestsPerAddress: HeldPerAddress;
   #total = 0;
+  #proxies: ProxyTrust;
+  #isProxy: (address: string) => boolean;
 
   constructor(options: VisitorsOptions) {
     this.#options = options;
-    this.isTrusted = networkMatcher(options.trustedProxies);
-    this.#perAddress = new HeldPerAddress(options.limits.connectionsPerIp);
-    this.#requestsPerAddress = new HeldPerAddress(options.limits.connectionsPerIp);
+    this.#proxies = options;
+    this.#isProxy = networkMatcher(options.trustedProxies);
+    this.#perAddress = new HeldPerAddress(() => options.limits.connectionsPerIp);
+    this.#requestsPerAddress = new HeldPerAddress(() => options.limits.connectionsPerIp);
+  }
+
+  /** Whether this address is a proxy of ours. */
+  readonly isTrusted = (address: string): boolean => this.#isProxy(address);
+
+  /** Other proxies are trusted from now on; for connections that are open nothing changes. */
+  trust(proxies: ProxyTrust): void {
+    this.#proxies = proxies;
+    this.#isProxy = networkMatcher(proxies.trustedProxies);
   }
 
   /** Connections open now, and since the relay started. */
@@ -92,7 +107,7 @@ export class Visitors {
 
   /** Behind a proxy every visitor has the proxy's address unless its PROXY header says otherwise: no limit then. */
   #isManyVisitors(visitor: Visitor): boolean {
-    return visitor.viaProxy && !this.#options.proxyProtocol;
+    return visitor.viaProxy && !this.#proxies.proxyProtocol;
   }
 
   #countAddress(socket: Socket, visitor: Visitor): void {
@@ -106,7 +121,7 @@ export class Visitors {
 
   async #identify(socket: Socket): Promise<Visitor> {
     const peer = visitorOf(socket, this.isTrusted(socket.remoteAddress ?? ''));
-    if (!peer.viaProxy || !this.#options.proxyProtocol) return peer;
+    if (!peer.viaProxy || !this.#proxies.proxyProtocol) return peer;
     const { deadlines, limits } = this.#options;
     const header = await readFirstBytes(socket, {
       deadlines,

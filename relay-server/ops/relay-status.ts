@@ -2,7 +2,9 @@
  * RelayStatus: what a running relay tells about itself, to the admin listener, `relay status` and tests.
  * A plain snapshot: whoever shows it holds no reference into the relay. Never holds a secret.
  */
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
+import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
 
@@ -45,6 +47,8 @@ export interface RelayTunnelStatus {
   /** The session that serves it; undefined while it is held for its owner. */
   readonly sessionId: string | undefined;
   readonly state: 'online' | 'held';
+  /** Where visitors' TLS ends. */
+  readonly tls: TlsMode;
   readonly openStreams: number;
   readonly totalStreams: number;
   /** HTTP requests; 0 for raw tunnels. */
@@ -52,12 +56,6 @@ export interface RelayTunnelStatus {
   /** Payload bytes from visitors to the origin, and back. */
   readonly bytesIn: number;
   readonly bytesOut: number;
-}
-
-export interface CertificateStatus {
-  readonly name: string;
-  /** End of validity, in milliseconds since 1970. */
-  readonly notAfterMs: number;
 }
 
 export interface RelayStatus {
@@ -92,12 +90,12 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
+      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
       status.tunnels.map(tunnelRow),
     ),
     section(
       'CERTIFICATES',
-      ['NAME', 'EXPIRES'],
+      ['NAME', 'STATE', 'EXPIRES'],
       status.certificates.map((certificate) => certificateRow(certificate, nowMs)),
     ),
     section(
@@ -151,6 +149,7 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
     tunnel.name,
     tunnel.state,
     tunnel.public,
+    tunnel.public.startsWith('https:') ? tunnel.tls : '–',
     tunnel.sessionId ?? '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     String(tunnel.requests),
@@ -159,9 +158,9 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
   ];
 }
 
-function certificateRow(certificate: CertificateStatus, nowMs: number): string[] {
-  const daysLeft = Math.floor((certificate.notAfterMs - nowMs) / DAY_MS);
-  const day = new Date(certificate.notAfterMs).toISOString().slice(0, 10);
-  const isOver = certificate.notAfterMs <= nowMs;
-  return [certificate.name, isOver ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
+function certificateRow({ name, state, notAfterMs }: CertificateStatus, nowMs: number): string[] {
+  if (notAfterMs === undefined) return [name, state, '-'];
+  const day = new Date(notAfterMs).toISOString().slice(0, 10);
+  const daysLeft = Math.floor((notAfterMs - nowMs) / DAY_MS);
+  return [name, state, notAfterMs <= nowMs ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
 }

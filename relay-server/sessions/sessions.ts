@@ -33,6 +33,8 @@ export interface SessionsOptions {
   /** The token of this id, if there is one. */
   readonly token: (tokenId: string) => TokenRecord | undefined;
   readonly claim: SessionHost['claim'];
+  readonly probe: SessionHost['probe'];
+  readonly watch: SessionHost['watch'];
   /** A link or handshake was refused. */
   readonly refused: (code: ErrorCode) => void;
 }
@@ -41,6 +43,8 @@ export class Sessions implements SessionHost {
   readonly limits: SessionsLimits;
   readonly log: Log;
   readonly claim: SessionHost['claim'];
+  readonly probe: SessionHost['probe'];
+  readonly watch: SessionHost['watch'];
   readonly #options: SessionsOptions;
   readonly #byId = new Map<string, Session>();
   /** Ids. Were one unknown, its client would begin anew and replace its own successor. */
@@ -55,8 +59,10 @@ export class Sessions implements SessionHost {
     this.limits = options.limits;
     this.log = options.log;
     this.claim = options.claim;
-    this.#links = new HeldPerAddress(options.limits.linksPerIp);
-    this.#failures = new FailuresPerMinute(options.limits.failedProofsPerMinute);
+    this.probe = options.probe;
+    this.watch = options.watch;
+    this.#links = new HeldPerAddress(() => options.limits.linksPerIp);
+    this.#failures = new FailuresPerMinute(() => options.limits.failedProofsPerMinute);
   }
 
   get all(): IterableIterator<Session> {

@@ -180,15 +180,15 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
     case 'unreachable':
       return attempt.challenge === 'dns-01'
         ? `Check that the DNS servers of ${name} answer from the internet.`
-        : `Open ${attempt.challenge === undefined ? 'the port' : PORTS[attempt.challenge]} in the firewall and check that the A and AAAA records of ${name} are the address of this relay.`;
+        : `Open ${attempt.challenge === undefined ? 'the port' : PORTS[attempt.challenge]} in the firewall and check that the A and AAAA records of ${name} are the address of the relay.`;
     case 'wrong-answer':
       return attempt.challenge === 'dns-01'
         ? `Check that the TXT record of _acme-challenge.${name} is written in the zone that the internet sees.`
-        : `Check that the A and AAAA records of ${name} are the address of this relay, and that no proxy stands before it.`;
+        : `Check that the A and AAAA records of ${name} are the address of the relay, and that no proxy stands before it.`;
     case 'dns':
       return attempt.challenge === 'dns-01'
         ? `Check that the zone of _acme-challenge.${name} is delegated, and its DNS servers (DNSSEC too).`
-        : `Create an A or AAAA record for ${name} that points to this relay, and check its DNS servers (DNSSEC too).`;
+        : `Create an A or AAAA record for ${name} that points to the relay, and check its DNS servers (DNSSEC too).`;
     case 'caa':
       return `Allow the CA: add the CAA record 0 issue "${attempt.caaIdentity ?? attempt.ca}" for ${name}, or remove the others.`;
     case 'rate-limited':

@@ -9,6 +9,8 @@ import { type KeyType, makePrivateKey } from './private-key.js';
 export interface ObtainOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count; all when left out. */
+  readonly cas?: readonly string[] | undefined;
   /** The hostname or wildcard that it is kept under. */
   readonly hostname: string;
   readonly keyType?: KeyType | undefined;
@@ -27,7 +29,7 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
   const { store, issuer, hostname, isFresh, signal, now = Date.now } = options;
   const lock = await store.lock(hostname, signal);
   try {
-    const stored = store.newest(hostname);
+    const stored = store.newest(hostname, now(), options.cas);
     if (stored && isFresh(stored)) return stored;
     const keyPem = await makePrivateKey(options.keyType);
     const replaces = stored === undefined ? {} : { replaces: stored.chainPem };

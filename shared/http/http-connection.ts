@@ -29,6 +29,9 @@ import { VisitorWriter } from './visitor-writer.js';
 const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2_000;
 
+/** How long an idle connection may still bring a request once its end is decided. */
+const DRAIN_IDLE_MS = 1_000;
+
 const NEVER = Number.POSITIVE_INFINITY;
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
@@ -80,10 +83,12 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     socket.on('close', this.#onSocketClose);
   }
 
-  /** Ends the connection after its current exchange, at once when none runs. */
+  /** Ends the connection after its current exchange; when none runs, after the next one if that comes soon. */
   drain(): void {
-    if (this.#phase === 'head' && !this.#heads.partial) this.#linger();
-    else this.#closeAfter = true;
+    this.#closeAfter = true;
+    if (this.#phase !== 'head' || this.#heads.partial) return;
+    // A request may be on its way: cutting it off now would lose it, and its answer tells the visitor to connect anew.
+    this.#deadlineAtMs = Math.min(this.#deadlineAtMs, this.#site.deadlines.nowMs + DRAIN_IDLE_MS);
   }
 
   /** Ends the connection now. Safe in any state. */
@@ -450,7 +455,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   /** Before the response began the visitor gets a page; afterwards only a cut connection tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'closed' || this.#phase === 'tunnel' || this.#phase === 'lingering') return;
-    this.#site.refused(error.code);
+    this.#site.refused(error.code, this.#request);
     this.#dropStream(error);
     this.#response.forget();
     if (this.#responseBegun) this.#socket.destroy();

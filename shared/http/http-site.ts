@@ -8,6 +8,9 @@ import type { ErrorCode } from '../errors.js';
 import type { HeadLimits } from './head-buffer.js';
 import type { ForwardedFields, RequestHead } from './request-head.js';
 
+/** Strict-Transport-Security (RFC 6797) for a year, as a response field. */
+export const HSTS_FIELD = 'Strict-Transport-Security: max-age=31536000\r\n';
+
 export interface HttpLimits extends HeadLimits {
   /** From a head's first byte to its last. */
   readonly headMs: number;
@@ -60,8 +63,8 @@ export interface HttpSite {
    */
   takeRequest(): boolean;
   giveBackRequest(): void;
-  /** A request ended in an error of the table. */
-  refused(code: ErrorCode): void;
+  /** A request ended in an error of the table; `head` is undefined where it could not be read. */
+  refused(code: ErrorCode, head?: RequestHead): void;
   /** The connection is over; called once. */
   closed(connection: SiteConnection): void;
 }

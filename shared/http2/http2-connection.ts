@@ -43,6 +43,8 @@ const UPLOAD_WINDOW_BYTES = 256 * 1024;
 /** Heads a little over their limit are read, so that their sender gets a page instead of a cut stream. */
 const HEAD_ROOM = 2;
 
+/** How long a draining connection without a request waits for the visitor to have heard of it. */
+const DRAIN_IDLE_MS = 1_000;
 /** How long a visitor may take to read that its connection is over. */
 const LINGER_MS = 2_000;
 
@@ -107,6 +109,7 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   drain(): void {
     if (this.#state !== 'open') return;
     this.#state = 'draining';
+    this.#idleAtMs = Math.min(this.#idleAtMs, this.site.deadlines.nowMs + DRAIN_IDLE_MS);
     this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
     this.#session.ping(() => this.#session.close());
   }

@@ -465,7 +465,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   /** Before the response began the visitor gets a page; afterwards only a cut stream tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
-    this.#site.refused(error.code);
+    this.#site.refused(error.code, this.#request?.head);
     this.#dropStream(error.message);
     if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
     else this.#answer(error);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { http2Warning, isPatchedRuntime, offersHttp2 } from '../shared/http2/patched-runtime.js';
+import { http2Warning, offersHttp2 } from '../shared/http2/http2-mode.js';
+import { isPatchedRuntime } from '../shared/patched-runtime.js';
 
 const PATCHED = ['22.23.2', '22.23.3', '22.24.0', '24.18.1', '24.19.0', '26.5.1', '26.10.0', '27.0.0', '28.1.0'];
 const UNPATCHED = [
