@@ -14,7 +14,7 @@ import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream, StreamHandler } from '../shared/mux/stream.js';
-import { type OpeningRead, originProxyHeader, readOpening } from '../shared/opening.js';
+import { type OpeningRead, originProxyHeader, readOpening, sharedTurnsOf } from '../shared/opening.js';
 import { Splice } from '../shared/splice.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import { dialOrigin } from './dial-origin.js';
@@ -83,6 +83,8 @@ export class OriginConnection implements StreamHandler {
     }
     this.#bytes = this.#bytes.subarray(read.bytes);
     this.#count(tunnel);
+    const turns = sharedTurnsOf(opening);
+    if (turns !== undefined) this.#stream.shareTurns(turns);
     if (tunnel.spec.tls === 'end-to-end') {
       this.#hand(read, tunnel);
       return;
