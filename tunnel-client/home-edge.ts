@@ -20,7 +20,7 @@ import type { SiteConnection } from '../shared/http/http-site.js';
 import { offeredProtocols, serveVisitor } from '../shared/http2/serve-visitor.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream } from '../shared/mux/stream.js';
-import { asDuplex } from '../shared/mux/stream-duplex.js';
+import { asDuplex, type StreamDuplex } from '../shared/mux/stream-duplex.js';
 import type { Opening } from '../shared/opening.js';
 import type { HomeCertificate } from './client-status.js';
 import type { ClientTunnel } from './client-tunnel.js';
@@ -109,7 +109,7 @@ export class HomeEdge implements HomeSiteHost {
         this.#handshakes.delete(handshake);
         duplex.hasLastWords = false;
         if (isSecure && isChallenge) socket.destroySoon();
-        else if (isSecure) this.#serve(socket, tunnel, opening);
+        else if (isSecure) this.#serve(socket, duplex, { tunnel, opening });
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');
       }),
     );
@@ -162,7 +162,12 @@ export class HomeEdge implements HomeSiteHost {
     return isChallenge ? certificates.challengeFor(tunnel, hostname) : certificates.contextFor(tunnel, hostname);
   }
 
-  #serve(socket: TLSSocket, tunnel: ClientTunnel, opening: Opening): void {
+  #serve(socket: TLSSocket, duplex: StreamDuplex, visit: { tunnel: ClientTunnel; opening: Opening }): void {
+    const { tunnel, opening } = visit;
+    // A visitor who half-closes is let go, as by the relay, with an end and no reset. The HTTP connection hears of it later.
+    socket.once('end', () => {
+      duplex.hasLastWords = true;
+    });
     const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
     const connection = serveVisitor(socket, new HomeSite(this, tunnel, opening, tls));
     this.#connections.add(connection);

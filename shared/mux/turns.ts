@@ -21,6 +21,9 @@ const FRESH_SHARE = 3;
 /** … with this much ahead. */
 const FRESH_LEAD_BYTES = FRESH_SHARE * QUANTUM_BYTES;
 
+/** Nobody's turn is worth a frame with less than this while more waits: each costs its reader as much as a large one. */
+const SCRAP_BYTES = 1024;
+
 /** The largest Data frame that we send or accept. */
 export const MAX_FRAME_BYTES = 64 * 1024;
 
@@ -104,6 +107,11 @@ export class Turns {
         this.#stepAside(stream);
         continue;
       }
+      const room = batch.length - end - HEADER_BYTES;
+      if (end > offset && room < SCRAP_BYTES && stream.sendableBytes > room) {
+        queue.unshift(stream); // Its turn begins with the next batch, not with what is left of this one.
+        break;
+      }
       const quantum = this.empty && this.#behind === 0 ? MAX_FRAME_BYTES : stream.turnDeficitBytes;
       const start = end;
       end = serve(stream, batch, end, quantum);
@@ -126,10 +134,10 @@ export class Turns {
 
   /** Who used up its quantum waits a round; who was cut short by the end of the batch goes first in the next one. */
   #requeue(stream: MuxStream, queue: MuxStream[], usedBytes: number): void {
-    stream.turnDeficitBytes -= usedBytes;
-    const cutShort = stream.turnDeficitBytes > 0 && wantsTurn(stream);
-    if (stream.turnDeficitBytes <= 0) stream.turnDeficitBytes = QUANTUM_BYTES;
-    if (cutShort) queue.unshift(stream);
+    const leftBytes = stream.turnDeficitBytes - usedBytes;
+    // A scrap is kept for the next round, so that nobody gets less than others for being the last of each batch.
+    stream.turnDeficitBytes = leftBytes >= SCRAP_BYTES ? leftBytes : QUANTUM_BYTES + Math.max(0, leftBytes);
+    if (leftBytes >= SCRAP_BYTES && wantsTurn(stream)) queue.unshift(stream);
     else this.#wait(stream);
   }
 
@@ -142,19 +150,22 @@ export class Turns {
     }
     place.waiting.push(stream);
     this.#behind += 1;
-    if (place.front === undefined || place.front === stream) this.#advance(place);
+    if (place.front !== undefined && place.front !== stream) return;
+    const next = this.#nextFront(place);
+    if (next !== undefined) this.#bulk.push(next);
   }
 
-  /** Has nothing to send: the next one at its place may stand there. */
+  /** Has nothing to send: the next one at its place takes the turn. */
   #stepAside(stream: MuxStream): void {
-    if (stream.turnPlace?.front === stream) this.#advance(stream.turnPlace);
+    if (stream.turnPlace?.front !== stream) return;
+    const next = this.#nextFront(stream.turnPlace);
+    if (next !== undefined) this.#bulk.unshift(next);
   }
 
-  #advance(place: TurnPlace): void {
+  #nextFront(place: TurnPlace): MuxStream | undefined {
     place.front = place.waiting.shift();
-    if (place.front === undefined) return;
-    this.#behind -= 1;
-    this.#bulk.push(place.front);
+    if (place.front !== undefined) this.#behind -= 1;
+    return place.front;
   }
 }
 

@@ -25,6 +25,8 @@ mkdir "$1/changed" "$1/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/changed,workdir=$1/work" "$root"
 mkdir -p "$root${PROJECT}"
 mount --bind "$2" "$root${PROJECT}"
+# What is there cannot be moved by systemd: it lies below an overlay.
+rm -rf "$root"/var/lib/sallyport* "$root"/var/lib/private/sallyport*
 rm -f "$root/usr/local/bin/node" && touch "$root/usr/local/bin/node"
 mount --bind "$3" "$root/usr/local/bin/node"
 mount -t proc proc "$root/proc"
