@@ -35,7 +35,7 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
-  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, drainMs } = wanted;
+  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, http2, limits, alerts, log, drainMs } = wanted;
   return {
     ...running,
     publicPort,
@@ -43,6 +43,7 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     proxyProtocol,
     trustedProxies,
     hsts,
+    http2,
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
@@ -61,6 +62,7 @@ function optionsOf(config: RelayConfig): Option[] {
     trustedProxies,
     tls,
     hsts,
+    http2,
     limits,
     alerts,
     log,
@@ -82,6 +84,7 @@ function optionsOf(config: RelayConfig): Option[] {
     now('trusted_proxies', trustedProxies),
     later('tls', tls),
     now('tls.hsts', hsts),
+    now('http2', http2),
     // Its defaults follow from other options; nobody reads them in another mode.
     later('acme', tls.mode === 'acme' ? acme : undefined),
     ...[...LATER_LIMITS].map(([key, name]) => later(name, limits[key])),

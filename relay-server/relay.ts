@@ -8,6 +8,7 @@
  */
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
+import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
 import { VERSION } from '../shared/version.js';
@@ -135,6 +136,7 @@ export class Relay {
       deadlines: this.#deadlines,
       limits: this.#edgeLimits,
       traces: this.#traces,
+      http2: offersHttp2(config.http2),
       hsts: config.hsts,
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
@@ -232,6 +234,7 @@ export class Relay {
     this.#ownSite.limit(config.limits);
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
+    this.#edge.offerHttp2(offersHttp2(config.http2));
     if (this.#state === 'running') this.#openAlerts();
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;

@@ -2,6 +2,7 @@
  * `relay serve`: runs the relay in the foreground until a signal ends it.
  */
 import type { Command } from 'commander';
+import { http2Warning } from '../shared/http2/http2-mode.js';
 import { createLog } from '../shared/log.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
@@ -27,6 +28,8 @@ export async function runServe(options: ServeOptions): Promise<void> {
   const path = findRelayConfig(options.config);
   const config = readRelayConfig(path);
   const log = createLog({ ...config.log, destination: 'stdout' });
+  const warning = http2Warning(config.http2);
+  if (warning !== undefined) log.warn({ http2: config.http2 }, warning);
   const serving = await Serving.start(path, config, log);
   try {
     await serving.ended;

@@ -117,6 +117,14 @@ export function readOpening(bytes: Buffer): OpeningRead {
   return { kind: 'opening', opening, header, bytes: read.bytes };
 }
 
+/** What the streams of one HTTP/2 connection have in common, by which they share their turns; undefined for all others. */
+export function sharedTurnsOf(
+  visit: Pick<Opening, 'alpn' | 'tlsVersion' | 'visitorAddress' | 'visitorPort'>,
+): string | undefined {
+  const isOneOfMany = visit.alpn === 'h2' && visit.tlsVersion !== '';
+  return isOneOfMany ? `${visit.visitorAddress} ${visit.visitorPort}` : undefined;
+}
+
 /** The header for an origin that asks for PROXY protocol: that of the Opening without our private TLVs. */
 export function originProxyHeader(header: ProxyHeader, version: 'v1' | 'v2'): Buffer {
   if (version === 'v1') return writeProxyV1(header);

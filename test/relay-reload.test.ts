@@ -34,6 +34,7 @@ const CASES: [instead: string, line: string, option: string, counts: 'applied' |
   ['', 'state_dir: elsewhere', 'state_dir', 'waiting'],
   ['', 'trusted_proxies: [10.0.0.0/8]', 'trusted_proxies', 'applied'],
   ['', 'tls: { hsts: true }', 'tls.hsts', 'applied'],
+  ['', 'http2: off', 'http2', 'applied'],
   ['', 'limits: { connections: 5 }', 'limits', 'applied'],
   ['', 'limits: { tls_handshake_timeout: 3s }', 'limits.tls_handshake_timeout', 'waiting'],
   ['', 'log: { level: debug }', 'log.level', 'applied'],

@@ -11,6 +11,7 @@
 import pRetry from 'p-retry';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
+import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
 import { parseToken, type Token } from '../shared/token.js';
@@ -249,7 +250,8 @@ export class Client {
     const { config, log } = this.#options;
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
-    const options = { deadlines: this.#deadlines, dialMs, acme, stateDir, log, onCertificate };
+    const http2 = offersHttp2(config.http2);
+    const options = { deadlines: this.#deadlines, dialMs, http2, acme, stateDir, log, onCertificate };
     try {
       return HomeEdge.open(tunnels, options);
     } catch (error) {

@@ -16,7 +16,8 @@ import { tlsServerOptions } from '../shared/certs/certificates.js';
 import { ACME_ALPN } from '../shared/certs/tls-alpn-solver.js';
 import type { Deadlines, Watched } from '../shared/deadlines.js';
 import { hostnameOf } from '../shared/hostname.js';
-import { HttpConnection } from '../shared/http/http-connection.js';
+import type { SiteConnection } from '../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../shared/http2/serve-visitor.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream } from '../shared/mux/stream.js';
 import { asDuplex, type StreamDuplex } from '../shared/mux/stream-duplex.js';
@@ -29,12 +30,14 @@ import { HomeSite, type HomeSiteHost } from './home-site.js';
 /** From the relay's Opening to the end of the TLS handshake; the relay waits as long for its own. */
 const HANDSHAKE_MS = 10_000;
 
-// curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-const VISITOR_PROTOCOLS = ['http/1.1', 'http/1.0'];
+/** Requests over HTTP/2 at a time, of all visitors: as many as a relay opens streams by default. */
+const MAX_REQUESTS = 1_024;
 
 export interface HomeEdgeOptions extends HomeCertificatesOptions {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
 }
 
 export class HomeEdge implements HomeSiteHost {
@@ -42,17 +45,20 @@ export class HomeEdge implements HomeSiteHost {
   readonly dialMs: number;
   readonly log: Log;
   draining = false;
+  readonly #offered: readonly string[];
   readonly #certificates: HomeCertificates;
   /** Where OpenSSL begins: without a certificate, so that only SNI leads to one; its session tickets are the tunnel's. */
   readonly #contexts = new Map<string, SecureContext>();
   readonly #handshakes = new Set<HomeHandshake>();
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Set<SiteConnection>();
+  #requests = 0;
 
   private constructor(certificates: HomeCertificates, options: HomeEdgeOptions) {
     this.#certificates = certificates;
     this.deadlines = options.deadlines;
     this.dialMs = options.dialMs;
     this.log = options.log;
+    this.#offered = offeredProtocols(options.http2);
   }
 
   /**
@@ -95,7 +101,7 @@ export class HomeEdge implements HomeSiteHost {
       isServer: true,
       secureContext: this.#contextOf(tunnel),
       // Never both: what proves a name to a CA must not be reached by visitors (RFC 8737 §3).
-      ALPNProtocols: isChallenge ? [ACME_ALPN] : VISITOR_PROTOCOLS,
+      ALPNProtocols: isChallenge ? [ACME_ALPN] : [...this.#offered],
       SNICallback: (name, done) => done(null, this.#certificateFor(tunnel, name, isChallenge)),
     });
     this.#handshakes.add(
@@ -125,7 +131,19 @@ export class HomeEdge implements HomeSiteHost {
   }
 
   /** HomeSiteHost. */
-  closed(connection: HttpConnection): void {
+  takeRequest(): boolean {
+    if (this.#requests >= MAX_REQUESTS) return false;
+    this.#requests += 1;
+    return true;
+  }
+
+  /** HomeSiteHost. */
+  giveBackRequest(): void {
+    this.#requests -= 1;
+  }
+
+  /** HomeSiteHost. */
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -150,8 +168,8 @@ export class HomeEdge implements HomeSiteHost {
     socket.once('end', () => {
       duplex.hasLastWords = true;
     });
-    const site = new HomeSite(this, tunnel, opening, socket.getProtocol() ?? '');
-    const connection = new HttpConnection(socket, site);
+    const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    const connection = serveVisitor(socket, new HomeSite(this, tunnel, opening, tls));
     this.#connections.add(connection);
     if (this.draining) connection.drain();
   }

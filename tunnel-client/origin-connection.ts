@@ -9,12 +9,12 @@
  * The verdict "connected" travels in front of the origin's first bytes: it costs no packet.
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream, StreamHandler } from '../shared/mux/stream.js';
-import { type OpeningRead, originProxyHeader, readOpening } from '../shared/opening.js';
+import { type OpeningRead, originProxyHeader, readOpening, sharedTurnsOf } from '../shared/opening.js';
 import { Splice } from '../shared/splice.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import { dialOrigin } from './dial-origin.js';
@@ -83,6 +83,8 @@ export class OriginConnection implements StreamHandler {
     }
     this.#bytes = this.#bytes.subarray(read.bytes);
     this.#count(tunnel);
+    const turns = sharedTurnsOf(opening);
+    if (turns !== undefined) this.#stream.shareTurns(turns);
     if (tunnel.spec.tls === 'end-to-end') {
       this.#hand(read, tunnel);
       return;
@@ -117,7 +119,7 @@ export class OriginConnection implements StreamHandler {
   }
 
   /** A followed visitor gets the verdict at once, so that the relay can tell the dial's time from the app's. */
-  #join(socket: Socket, tunnel: ClientTunnel, isFollowed: boolean): void {
+  #join(socket: Duplex, tunnel: ClientTunnel, isFollowed: boolean): void {
     this.#state = 'joined';
     if (isFollowed) this.#stream.write(CONNECTED);
     if (this.#bytes.length > 0) socket.write(this.#bytes);

@@ -22,6 +22,7 @@ import {
 } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
 import { TunnelError } from '../shared/errors.js';
+import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import type { TlsMode } from '../shared/messages.js';
 import type { Secret } from '../shared/secret.js';
@@ -52,6 +53,8 @@ export interface TunnelConfig {
   readonly links: number;
   /** The name under which this client replaces its own older session. */
   readonly clientId: string | undefined;
+  /** Whether visitors of tunnels with tls: end-to-end are offered HTTP/2. */
+  readonly http2: Http2Mode;
   /** How end-to-end tunnels without certificate files get theirs. */
   readonly acme: AcmeConfig;
   /** Absolute folder of those certificates and their keys. */
@@ -172,6 +175,7 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     }),
     dialMs: root.duration('connect_timeout', { min: 100, default: 10 * SECOND }),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
+    http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
     acme,
     stateDir: root.path('state_dir', { default: undefined }) ?? stateDir,
     tunnels: readTunnels(root, acme),
@@ -280,9 +284,12 @@ function refuseContradictions(fields: Fields, { tls, origin }: Pick<TunnelSpec, 
   const hasPort = fields.has('tcp_port');
   if (!hasHost && !hasPort) fields.refuse('host', 'is missing; a tunnel needs host or tcp_port');
   if (hasHost && hasPort) fields.refuse('tcp_port', 'stands beside host. Keep one of them');
-  if (tls === 'passthrough' && origin.scheme === 'http') {
-    fields.refuse('origin', 'is http://, but with tls: passthrough it ends TLS itself. Write https:// or tcp://');
+  if (tls === 'passthrough' && (origin.scheme === 'http' || origin.scheme === 'h2c')) {
+    const state = `is ${origin.scheme}://, but with tls: passthrough it ends TLS itself`;
+    fields.refuse('origin', `${state}. Write https:// or tcp://`);
   }
+  if (hasPort && origin.scheme === 'h2c')
+    fields.refuse('origin', 'is h2c://, which needs host. For raw TCP write tcp://');
   if (hasHost && tls !== 'passthrough' && origin.scheme === 'tcp') {
     fields.refuse('origin', 'is tcp://, which needs tcp_port instead of host');
   }

@@ -26,8 +26,8 @@ import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import { HttpConnection } from '../../shared/http/http-connection.js';
-import { HSTS_FIELD, type HttpLimits } from '../../shared/http/http-site.js';
+import { HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -64,6 +64,8 @@ export interface EdgeOptions {
     readonly tlsHandshakeMs: number;
     readonly tcpIdleMs: number;
   };
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
   /** Whether responses carry Strict-Transport-Security. */
   readonly hsts: boolean;
   readonly log: Log;
@@ -84,14 +86,15 @@ export class Edge implements SiteHost {
   readonly deadlines: Deadlines;
   responseFields = '';
   readonly routes: Routes;
-  readonly isTrusted: (address: string) => boolean;
+  readonly visitors: Visitors;
   readonly traces: Traces;
   draining = false;
   readonly #options: EdgeOptions;
+  #http2: boolean;
   #server: Server | undefined;
   readonly #tls: TlsServer;
   readonly #challenges: ChallengeHandshakes;
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Set<SiteConnection>();
   /** Connections before their TLS handshake. */
   #arriving = 0;
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
@@ -103,13 +106,13 @@ export class Edge implements SiteHost {
     this.deadlines = options.deadlines;
     this.routes = options.routes;
     this.traces = options.traces;
-    this.isTrusted = options.visitors.isTrusted;
+    this.visitors = options.visitors;
     this.demandHttps(options.hsts);
+    this.#http2 = options.http2;
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
-        // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-        ALPNProtocols: ['http/1.1', 'http/1.0'],
+        ALPNCallback: ({ servername, protocols }) => this.#protocolFor(servername, protocols),
         handshakeTimeout: options.limits.tlsHandshakeMs,
         SNICallback: (serverName, done) => done(null, this.#contextFor(serverName)),
       },
@@ -144,6 +147,11 @@ export class Edge implements SiteHost {
     this.responseFields = hsts ? HSTS_FIELD : '';
   }
 
+  /** Whether new visitors are offered HTTP/2. */
+  offerHttp2(http2: boolean): void {
+    this.#http2 = http2;
+  }
+
   /** Stops accepting; idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
@@ -167,7 +175,7 @@ export class Edge implements SiteHost {
     this.#options.refused(code);
   }
 
-  closed(connection: HttpConnection): void {
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -181,7 +189,7 @@ export class Edge implements SiteHost {
   };
 
   async #arrive(socket: Socket): Promise<void> {
-    const visitor = await this.#options.visitors.admit(socket);
+    const visitor = await this.visitors.admit(socket);
     const hello = await readFirstBytes(socket, {
       deadlines: this.deadlines,
       timeoutMs: this.#options.limits.clientHelloMs,
@@ -263,6 +271,12 @@ export class Edge implements SiteHost {
     return name !== domain && isProtected(name) ? undefined : certificates.contextFor(name);
   }
 
+  /** The relay's own pages and links are HTTP/1.1. */
+  #protocolFor(serverName: string, asked: readonly string[]): string | undefined {
+    const http2 = this.#http2 && serverName.toLowerCase() !== this.#options.domain;
+    return offeredProtocols(http2).find((protocol) => asked.includes(protocol));
+  }
+
   #turnAway(socket: Socket, error: TunnelError): void {
     this.#options.refused(error.code);
     this.#options.log.debug(
@@ -295,9 +309,8 @@ export class Edge implements SiteHost {
       this.#options.onOwnSite(socket, visitor);
       return;
     }
-    socket.allowHalfOpen = true; // A half-close means something after an upgrade.
-    const tls = { serverName, version: socket.getProtocol() ?? '' };
-    this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
+    const tls = { serverName, version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    this.#connections.add(serveVisitor(socket, new VisitorSite(this, visitor, tls)));
   };
 
   #remember(socket: Socket, arrival: Arrival): void {

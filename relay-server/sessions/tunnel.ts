@@ -11,7 +11,7 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
-import { type Opening, writeOpening } from '../../shared/opening.js';
+import { type Opening, sharedTurnsOf, writeOpening } from '../../shared/opening.js';
 import { roundedSpan } from '../../shared/terminal-text.js';
 import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
@@ -166,6 +166,8 @@ export class Tunnel {
     if (session === undefined) throw this.#offline();
     trace?.pass('session', `its client has been connected for ${roundedSpan(session.openForMs)}`);
     const stream = session.openStream();
+    const turns = sharedTurnsOf(visit);
+    if (turns !== undefined) stream.shareTurns(turns);
     trace?.passWithin('stream', `${session.links.size} links open`, session.rttMs);
     const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver, trace);
     this.#streams.add(origin);

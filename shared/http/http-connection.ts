@@ -455,7 +455,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   /** Before the response began the visitor gets a page; afterwards only a cut connection tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'closed' || this.#phase === 'tunnel' || this.#phase === 'lingering') return;
-    this.#site.refused(error.code);
+    this.#site.refused(error.code, this.#request);
     this.#dropStream(error);
     this.#response.forget();
     if (this.#responseBegun) this.#socket.destroy();

@@ -6,7 +6,6 @@ import type { ByteStream } from '../byte-stream.js';
 import type { Deadlines } from '../deadlines.js';
 import type { ErrorCode } from '../errors.js';
 import type { HeadLimits } from './head-buffer.js';
-import type { HttpConnection } from './http-connection.js';
 import type { ForwardedFields, RequestHead } from './request-head.js';
 
 /** Strict-Transport-Security (RFC 6797) for a year, as a response field. */
@@ -21,6 +20,16 @@ export interface HttpLimits extends HeadLimits {
   readonly bodyIdleMs: number;
   /** An upgraded connection without a byte. */
   readonly upgradedIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
+}
+
+/** A visitor's connection as whoever accepted it sees it, whatever version of HTTP it speaks. */
+export interface SiteConnection {
+  /** Ends it after its current exchanges, at once when none runs. */
+  drain(): void;
+  /** Ends it now. Safe in any state. */
+  destroy(): void;
 }
 
 /** Where a request goes. */
@@ -48,8 +57,14 @@ export interface HttpSite {
   forwarded(head: RequestHead, requestId: string): ForwardedFields;
   /** The id of a request; `undefined` for one whose head could not be read. */
   requestId(head: RequestHead | undefined): string;
-  /** A request ended in an error of the table. */
-  refused(code: ErrorCode): void;
+  /**
+   * A connection is about to carry several requests at a time, and this is one of them. False when its visitor has too
+   * many of them already, on whatever connections; else each is given back when it is over.
+   */
+  takeRequest(): boolean;
+  giveBackRequest(): void;
+  /** A request ended in an error of the table; `head` is undefined where it could not be read. */
+  refused(code: ErrorCode, head?: RequestHead): void;
   /** The connection is over; called once. */
-  closed(connection: HttpConnection): void;
+  closed(connection: SiteConnection): void;
 }

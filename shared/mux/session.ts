@@ -308,6 +308,10 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     this.#schedule();
   }
 
+  shareTurns(stream: MuxStream, key: string): void {
+    this.#turns.share(stream, key);
+  }
+
   sendCredit(stream: MuxStream, bytes: number): void {
     this.#sendControl(TYPE_WINDOW_UPDATE, stream.takeFlags(), stream.id, bytes);
   }

@@ -18,6 +18,7 @@ export const LIMITS = {
   keepAliveMs: 10_000,
   bodyIdleMs: 10_000,
   upgradedIdleMs: 10_000,
+  http2Streams: 100,
 };
 
 /** The origin's end of the connection's only stream. */
@@ -98,6 +99,8 @@ export function handConnection(t: TestContext): HandConnection {
   const site: HttpSite = {
     limits: LIMITS,
     deadlines,
+    takeRequest: () => true,
+    giveBackRequest: () => {},
     responseFields: '',
     draining: false,
     route: () => route,

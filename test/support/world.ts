@@ -27,6 +27,8 @@ export const TUNNEL_PROGRAM = program('tunnel-client');
 export interface RelayWorldOptions {
   /** Lines for relay.yaml, such as `limits: { head_timeout: 500ms }`. */
   readonly yaml?: string;
+  /** Whether visitors are offered HTTP/2; `off`, because curl and browsers would take it and most tests mean HTTP/1.1. */
+  readonly http2?: 'auto' | 'on' | 'off';
   readonly hosts?: readonly string[];
   readonly tcpPorts?: readonly string[];
   readonly log?: Log;
@@ -56,6 +58,7 @@ export class RelayHome {
       `domain: ${DOMAIN}`,
       `listen: { https: "127.0.0.1:${options.httpsPort ?? 0}", http: "127.0.0.1:${options.httpPort ?? 0}", admin: "127.0.0.1:${options.adminPort ?? 0}" }`,
       'state_dir: state',
+      `http2: ${options.http2 ?? 'off'}`,
       options.yaml ?? '',
       '',
     ].join('\n');
@@ -106,6 +109,8 @@ export class RunningRelay {
 }
 
 export interface ClientWorldOptions {
+  /** Whether visitors of end-to-end tunnels are offered HTTP/2; `off`, as for relays. */
+  readonly http2?: 'auto' | 'on' | 'off';
   readonly token?: Secret;
   readonly clientId?: string;
   /** More lines for tunnel.yaml. */
@@ -191,6 +196,7 @@ export function writeTunnelConfig(
     `relay_address: "127.0.0.1:${port}"`,
     'relay_ca_file: ca.pem',
     'token_file: token',
+    `http2: ${options.http2 ?? 'off'}`,
     options.clientId === undefined ? '' : `client_id: ${options.clientId}`,
     options.yaml ?? '',
     'tunnels:',

@@ -5,7 +5,8 @@
  */
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Finding, fail, pass, skip } from '../../shared/doctor/check.js';
 import { reasonOf } from '../../shared/doctor/reach.js';
 import { asTunnelError } from '../../shared/errors.js';
@@ -67,7 +68,8 @@ async function ask(
   const signal = AbortSignal.any([outer, AbortSignal.timeout(ANSWER_MS)]);
   const socket = await dial(tunnel);
   try {
-    const from = (socket.localAddress ?? '').replace(/^::ffff:/, '') || '127.0.0.1';
+    const address = socket instanceof Socket ? socket.localAddress : undefined;
+    const from = (address ?? '').replace(/^::ffff:/, '') || '127.0.0.1';
     const asked = request({
       path: '/',
       headers: { Host: tunnel.hostHeader ?? visited(tunnel), ...fields, Connection: 'close' },
@@ -90,7 +92,7 @@ function visited({ host = '' }: TunnelSpec): string {
   return host.replace(/^\*/, 'doctor');
 }
 
-function dial(tunnel: TunnelSpec): Promise<Socket> {
+function dial(tunnel: TunnelSpec): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     dialOrigin({
       target: tunnel.origin,
