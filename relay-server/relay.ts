@@ -10,6 +10,9 @@ import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
 import { Edge, type EdgeOptions } from './edge/edge.js';
@@ -20,11 +23,14 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
+import { readAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
+import { deviceEntry } from './ops/device-report.js';
 import { probeListener } from './ops/probe-listener.js';
-import { RefusalCounts } from './ops/refusal-counts.js';
+import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
+import { tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
@@ -69,7 +75,10 @@ export class Relay {
   readonly #limits: RelayLimits;
   readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
-  readonly #refusals = new RefusalCounts();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #refusals = new CodeCounts();
+  /** Of HTTP requests that lead to no tunnel. */
+  readonly #unrouted = new ExchangeMetrics();
   readonly #traces = new Traces();
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
@@ -138,7 +147,7 @@ export class Relay {
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
       refused,
-      exchanged: () => undefined,
+      exchanged: (record, _visitor, tunnel) => (tunnel?.exchanges ?? this.#unrouted).note(record),
     });
     this.#tcpPorts = new TcpPorts({
       host: config.listen.tcpHost,
@@ -212,6 +221,22 @@ export class Relay {
       refusals: this.#refusals.all,
       sessions: this.#sessions.all,
       tunnels: this.#routes.tunnels,
+      certificates: this.#certificates.list(),
+    });
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return relayMetrics({
+      isReady: this.#ready() === true,
+      process: this.#processMetrics,
+      connections: this.#visitors.count,
+      handshakes: this.#edge.handshakes,
+      refusals: this.#refusals,
+      sessionCounts: this.#sessions.counts,
+      sessions: this.#sessions.all,
+      tunnels: this.#routes.tunnels,
+      unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
     });
   }
@@ -318,7 +343,11 @@ export class Relay {
     const certificates = this.#certificates;
     return {
       status: () => this.status(),
+      metrics: () => this.metrics(),
       ready: () => this.#ready(),
+      tokens: () => this.#tokens.all().map(tokenEntry),
+      devices: () => this.#sessions.devices.all().map(deviceEntry),
+      adminToken: () => readAdminToken(this.#config.stateDir),
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),

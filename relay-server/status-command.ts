@@ -8,6 +8,7 @@ import { TunnelError } from '../shared/errors.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
 import { readRelayConfig } from './relay-config.js';
 
@@ -41,11 +42,12 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
  *   no relay answers.
  */
 export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<void> {
-  const { admin } = readRelayConfig(findRelayConfig(options.config)).listen;
+  const { listen, stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const { admin } = listen;
   if (admin === undefined) {
     throw new TunnelError('CONFIG_INVALID', 'Cannot ask the relay: it has no admin listener. Set listen.admin.');
   }
-  const status = await fetchRelayStatus(admin);
+  const status = await fetchRelayStatus(admin, adminAuthorization(stateDir));
   io.print(options.json ? printable(JSON.stringify(status)) : formatRelayStatus(status));
 }
 
@@ -53,10 +55,10 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
  * The snapshot of the relay whose admin listener is at `admin`.
  * @throws {TunnelError} LINK_LOST when no relay answers there.
  */
-export async function fetchRelayStatus(admin: Address): Promise<RelayStatus> {
+export async function fetchRelayStatus(admin: Address, headers: AdminHeaders = {}): Promise<RelayStatus> {
   const address = addressOfAdmin(admin);
   try {
-    const status = await fetchJson({ ...address, path: '/api/v1/status' }, ANSWER_LIMITS);
+    const status = await fetchJson({ ...address, path: '/api/v1/status', headers }, ANSWER_LIMITS);
     if (isRelayStatus(status)) return status;
     throw new Error('it is no status of a relay');
   } catch (cause) {
@@ -82,6 +84,9 @@ function reasonOf(cause: unknown): string {
   if (name === 'TimeoutError') return 'it does not answer. Look at its log.';
   return `${printable(message)}. Check listen.admin and what listens there.`;
 }
+
+/** With which a verb proves that it may ask (ops/admin-token.ts). */
+export type AdminHeaders = Readonly<Record<string, string>>;
 
 /** Enough of a check to tell a relay from another program at the same address. */
 function isRelayStatus(document: unknown): document is RelayStatus {

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ACTION_FIELD, AdminListener } from '../relay-server/ops/admin-listener.js';
+import { AdminListener } from '../relay-server/ops/admin-listener.js';
+import { ACTION_FIELD } from '../shared/admin-server.js';
 import { TunnelError } from '../shared/errors.js';
 import { adminSubject, relayStatus } from './support/relay-status.js';
 

@@ -36,6 +36,8 @@ export interface HomeEdgeOptions extends HomeCertificatesOptions {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
   readonly exchanged: HomeSiteHost['exchanged'];
+  /** Where TLS handshakes are counted. */
+  readonly handshakes: { done: number; failed: number };
 }
 
 export class HomeEdge implements HomeSiteHost {
@@ -43,6 +45,7 @@ export class HomeEdge implements HomeSiteHost {
   readonly dialMs: number;
   readonly log: Log;
   readonly exchanged: HomeSiteHost['exchanged'];
+  readonly #handshakeCounts: HomeEdgeOptions['handshakes'];
   draining = false;
   readonly #certificates: HomeCertificates;
   /** Where OpenSSL begins: without a certificate, so that only SNI leads to one; its session tickets are the tunnel's. */
@@ -56,6 +59,7 @@ export class HomeEdge implements HomeSiteHost {
     this.dialMs = options.dialMs;
     this.log = options.log;
     this.exchanged = options.exchanged;
+    this.#handshakeCounts = options.handshakes;
   }
 
   /**
@@ -105,6 +109,7 @@ export class HomeEdge implements HomeSiteHost {
       new HomeHandshake(socket, this.deadlines, (handshake, isSecure) => {
         this.#handshakes.delete(handshake);
         duplex.hasLastWords = false;
+        this.#handshakeCounts[isSecure ? 'done' : 'failed'] += 1;
         if (isSecure && isChallenge) socket.destroySoon();
         else if (isSecure) this.#serve(socket, tunnel, opening);
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');

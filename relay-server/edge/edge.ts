@@ -87,6 +87,8 @@ export class Edge implements SiteHost {
   readonly isTrusted: (address: string) => boolean;
   readonly traces: Traces;
   draining = false;
+  /** TLS handshakes since the start. */
+  readonly handshakes = { done: 0, failed: 0 };
   readonly #options: EdgeOptions;
   #server: Server | undefined;
   readonly #tls: TlsServer;
@@ -280,11 +282,13 @@ export class Edge implements SiteHost {
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
     // After a handshake that took too long Node leaves this to us.
     socket.destroy();
+    this.handshakes.failed += 1;
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };
 
   readonly #onSecure = (socket: TLSSocket): void => {
+    this.handshakes.done += 1;
     const key = socketKey(socket);
     const arrival = this.#arrivals.get(key);
     this.#arrivals.delete(key);

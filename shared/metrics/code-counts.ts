@@ -1,10 +1,9 @@
 /**
- * RefusalCounts: how many visitors, claims and handshakes were refused, by code of the error table. One place, so that
- * nothing is refused without being counted.
+ * CodeCounts: how often something failed or ended, by code of the error table. The table is what bounds it.
  */
-import type { ErrorCode } from '../../shared/errors.js';
+import type { ErrorCode } from '../errors.js';
 
-export class RefusalCounts {
+export class CodeCounts {
   readonly #counts = new Map<ErrorCode, number>();
 
   count(code: ErrorCode): void {
@@ -14,5 +13,10 @@ export class RefusalCounts {
   /** Codes that happened, with how often. */
   get all(): Readonly<Partial<Record<ErrorCode, number>>> {
     return Object.fromEntries(this.#counts);
+  }
+
+  /** The same, one by one. */
+  entries(): IterableIterator<[code: ErrorCode, count: number]> {
+    return this.#counts.entries();
   }
 }
