@@ -219,6 +219,7 @@ export class Relay {
       listeners: this.#listeners.status,
       connections: this.#visitors.count,
       refusals: this.#refusals.all,
+      lastRefusal: this.#refusals.newest,
       sessions: this.#sessions.all,
       tunnels: this.#routes.tunnels,
       certificates: this.#certificates.list(),

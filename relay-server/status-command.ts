@@ -7,6 +7,8 @@ import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
+import { TrafficRates } from '../shared/traffic-rates.js';
+import { watchView } from '../shared/watch-view.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
@@ -17,6 +19,10 @@ export interface StatusOptions {
   readonly config?: string;
   /** Print the answer of `/api/v1/status` instead of text. */
   readonly json?: boolean;
+  /** Show it again and again, with rates. */
+  readonly watch?: boolean;
+  /** Ends the watching. */
+  readonly signal?: AbortSignal;
 }
 
 const ANSWER_LIMITS = { timeoutMs: 5_000, maxBytes: 64 * 1024 * 1024 };
@@ -31,7 +37,8 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
   program
     .command('status')
     .description('show sessions, tunnels, certificates and traffic of the running relay')
-    .option('--json', 'print one object')
+    .option('--json', 'print one object, or with --watch one per line')
+    .option('--watch', 'show it every two seconds, with rates, until it is ended')
     .option('--config <file>', 'relay.yaml')
     .action((options: StatusOptions) => runStatus(options, io));
 }
@@ -47,8 +54,23 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
   if (admin === undefined) {
     throw new TunnelError('CONFIG_INVALID', 'Cannot ask the relay: it has no admin listener. Set listen.admin.');
   }
-  const status = await fetchRelayStatus(admin, adminAuthorization(stateDir));
-  io.print(options.json ? printable(JSON.stringify(status)) : formatRelayStatus(status));
+  const rates = options.watch ? new TrafficRates() : undefined;
+  const look = async () => {
+    const status = await fetchRelayStatus(admin, adminAuthorization(stateDir));
+    return options.json ? printable(JSON.stringify(status)) : textOf(status, rates);
+  };
+  if (options.watch)
+    await watchView(look, { io, signal: options.signal, ...(options.json ? { isScreen: false } : {}) });
+  else io.print(await look());
+}
+
+function textOf(status: RelayStatus, rates: TrafficRates | undefined): string {
+  const nowMs = Date.now();
+  rates?.measure(
+    status.tunnels.map((tunnel) => ({ ...tunnel, name: tunnel.public })),
+    nowMs,
+  );
+  return formatRelayStatus(status, nowMs, rates && ((publicUrl) => rates.of(publicUrl)));
 }
 
 /**

@@ -6,7 +6,11 @@ import type { ErrorCode } from '../errors.js';
 export class CodeCounts {
   readonly #counts = new Map<ErrorCode, number>();
 
+  /** When the newest one happened, in milliseconds since 1970. */
+  newest: { readonly code: ErrorCode; readonly atMs: number } | undefined;
+
   count(code: ErrorCode): void {
+    this.newest = { code, atMs: Date.now() };
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1);
   }
 
