@@ -6,6 +6,7 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
+import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
@@ -23,7 +24,7 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
-import { readAdminToken } from './ops/admin-token.js';
+import { hasAdminToken, readAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
 import { deviceEntry } from './ops/device-report.js';
 import { probeListener } from './ops/probe-listener.js';
@@ -48,6 +49,8 @@ const RECONNECT_MS = 500;
 
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
+
+const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
 
 /** What tests and embedders may put in place of the machine's own. */
 export interface RelayOptions {
@@ -377,11 +380,21 @@ export class Relay {
           const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
           await this.#admin?.close();
           this.#admin = next;
+          if (next !== undefined) this.#warnOfOpenAdmin(next.address);
           return next?.address;
         },
         descriptor: () => this.#admin && descriptorOf(this.#admin.server),
       },
     };
+  }
+
+  #warnOfOpenAdmin(address: Address): void {
+    if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
+    const fields = { address: formatAddress(address), option: 'listen.admin' };
+    this.#log.warn(
+      fields,
+      'everybody who reaches the admin listener may ask it: put a file admin-token into state_dir',
+    );
   }
 
   #ready(): true | string {

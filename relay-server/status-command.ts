@@ -8,21 +8,15 @@ import { TunnelError } from '../shared/errors.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
 import { TrafficRates } from '../shared/traffic-rates.js';
-import { watchView } from '../shared/watch-view.js';
+import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
 import { readRelayConfig } from './relay-config.js';
 
-export interface StatusOptions {
+export interface StatusOptions extends WatchOptions {
   /** Path of relay.yaml; the default place when left out. */
   readonly config?: string;
-  /** Print the answer of `/api/v1/status` instead of text. */
-  readonly json?: boolean;
-  /** Show it again and again, with rates. */
-  readonly watch?: boolean;
-  /** Ends the watching. */
-  readonly signal?: AbortSignal;
 }
 
 const ANSWER_LIMITS = { timeoutMs: 5_000, maxBytes: 64 * 1024 * 1024 };
@@ -59,8 +53,7 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
     const status = await fetchRelayStatus(admin, adminAuthorization(stateDir));
     return options.json ? printable(JSON.stringify(status)) : textOf(status, rates);
   };
-  if (options.watch)
-    await watchView(look, { io, signal: options.signal, ...(options.json ? { isScreen: false } : {}) });
+  if (options.watch) await watchView(look, io, options);
   else io.print(await look());
 }
 

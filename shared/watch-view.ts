@@ -13,22 +13,28 @@ import { printable } from './printable.js';
 const LOOK_MS = 2_000;
 const CLEAR = '\x1b[H\x1b[J';
 
-export interface WatchViewOptions {
-  readonly io: Pick<CommandIo, 'print'>;
-  /** Whether what is printed is seen on a terminal; by default whether stdout is one. */
-  readonly isScreen?: boolean;
-  readonly everyMs?: number;
+/** What a verb that can be watched was told. */
+export interface WatchOptions {
+  /** Print JSON instead of text; with `watch` one object per line. */
+  readonly json?: boolean;
+  /** Show it again and again, with rates. */
+  readonly watch?: boolean;
+  /** How often, in milliseconds; every two seconds when left out. */
+  readonly watchEveryMs?: number;
   /** Ends the watching. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** Shows what `look` returns until the signal aborts. A CONFIG_INVALID ends it: that does not pass by itself. */
-export async function watchView(look: () => Promise<string>, options: WatchViewOptions): Promise<void> {
-  const { io, isScreen = process.stdout.isTTY === true, everyMs = LOOK_MS, signal } = options;
+export async function watchView(
+  look: () => Promise<string>,
+  io: Pick<CommandIo, 'print'>,
+  { json, watchEveryMs = LOOK_MS, signal }: WatchOptions,
+): Promise<void> {
+  const clear = json !== true && process.stdout.isTTY === true ? CLEAR : '';
   while (signal?.aborted !== true) {
-    const text = await look().catch(failureText);
-    io.print(isScreen ? `${CLEAR}${text}` : text);
-    await sleep(everyMs, undefined, { signal }).catch(() => {});
+    io.print(clear + (await look().catch(failureText)));
+    await sleep(watchEveryMs, undefined, { signal }).catch(() => {});
   }
 }
 

@@ -6,12 +6,14 @@ import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:ht
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Relay } from '../relay-server/relay.js';
 import { runStatus } from '../relay-server/status-command.js';
 import { ACTION_FIELD } from '../shared/admin-server.js';
 import { APP, appTunnel, talkToRelay } from './support/carry.js';
 import { freePort } from './support/free-port.js';
 import { complaintsOf, resolveReference, type Schema } from './support/json-schema.js';
 import { startHttpOrigin } from './support/origins.js';
+import { watchedLog } from './support/watched-log.js';
 import { until } from './support/within.js';
 import { RelayHome, type RunningRelay } from './support/world.js';
 
@@ -181,4 +183,20 @@ test('no path of the document is told to another web site, or under a name that 
     assert.equal((await ask(relay, method, asked, { ...headers, 'sec-fetch-site': 'cross-site' })).status, 403, path);
     if (method === 'POST') assert.equal((await ask(relay, method, asked)).status, 403, path);
   }
+});
+
+test('an admin listener that others can reach is warned of, unless it has a token', async (t) => {
+  const { log, lines } = watchedLog();
+  const home = new RelayHome(t, { log });
+  const open = { ...home.config, listen: { ...home.config.listen, admin: { host: '0.0.0.0', port: 0 } } };
+  const warnings = () => lines.filter((line) => line.includes('everybody who reaches the admin listener')).length;
+  const relay = await Relay.start(home.config, log);
+  t.after(() => relay.close());
+  assert.equal(warnings(), 0);
+  await relay.reload(open);
+  assert.equal(warnings(), 1);
+  await relay.reload(home.config);
+  writeFileSync(join(home.config.stateDir, 'admin-token'), 'a-long-admin-token', { mode: 0o600 });
+  await relay.reload(open);
+  assert.equal(warnings(), 1);
 });

@@ -7,19 +7,13 @@ import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
 import { rateCells, TrafficRates } from '../shared/traffic-rates.js';
-import { watchView } from '../shared/watch-view.js';
+import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { CAA_ADVICE, certificateText } from './certificate-text.js';
 import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 import { readAllStatuses } from './status-socket.js';
 
-export interface StatusOptions {
-  /** Print `{"clients":[…]}` instead of a table. */
-  readonly json?: boolean;
-  /** Show it again and again, with rates. */
-  readonly watch?: boolean;
-  /** Ends the watching. */
-  readonly signal?: AbortSignal;
+export interface StatusOptions extends WatchOptions {
   /** Where the status sockets are; by default the folder of this user. */
   readonly folder?: string;
 }
@@ -73,7 +67,7 @@ async function watchStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>)
     if (clients.length === 0) throw noClient();
     return clients.map((client) => formatStatus(client, Date.now(), ratesOf(client, rates))).join('\n\n');
   };
-  await watchView(look, { io, signal: options.signal, ...(options.json ? { isScreen: false } : {}) });
+  await watchView(look, io, options);
 }
 
 function ratesOf({ pid, tunnels }: ClientStatus, all: Map<number, TrafficRates>): TrafficRates {

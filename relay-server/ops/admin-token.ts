@@ -13,8 +13,16 @@ import type { Secret } from '../../shared/secret.js';
  * @throws {TunnelError} CONFIG_INVALID when the file cannot be read, is empty, or can be read by others.
  */
 export function readAdminToken(stateDir: string): Secret | undefined {
-  const file = join(stateDir, 'admin-token');
-  return existsSync(file) ? readSecretFile(file, {}, 'admin token') : undefined;
+  return hasAdminToken(stateDir) ? readSecretFile(fileIn(stateDir), {}, 'admin token') : undefined;
+}
+
+/** Whether the operator asks for one, good or not. */
+export function hasAdminToken(stateDir: string): boolean {
+  return existsSync(fileIn(stateDir));
+}
+
+function fileIn(stateDir: string): string {
+  return join(stateDir, 'admin-token');
 }
 
 /** The field with which a request proves to know it; none where there is no token. Throws as `readAdminToken`. */
