@@ -13,7 +13,7 @@ import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import { CertificateStore } from '../shared/certs/certificate-store.js';
-import type { CertificateStatus } from '../shared/certs/certificates.js';
+import { type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { isErrorCode, TunnelError } from '../shared/errors.js';
 import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
@@ -93,8 +93,9 @@ export async function runCertRenew(text: string, options: CertOptions, io: Pick<
     const cure = 'Start it: it renews what is due by itself';
     throw new TunnelError('LINK_LOST', `Cannot renew ${name}: the relay does not run. ${cure}.`);
   }
-  const renewed = entries.find((entry) => entry.name === name);
-  io.note(`Renewed ${name}: valid until ${renewed?.notAfter ?? 'unknown'}.`);
+  const entryOf = (wanted: string) => entries.find((entry) => entry.name === wanted);
+  const renewed = entryOf(name) ?? entryOf(wildcardOf(name));
+  io.note(`Renewed ${renewed?.name ?? name}: valid until ${renewed?.notAfter ?? 'unknown'}.`);
 }
 
 /** @throws {TunnelError} CONFIG_INVALID when the folder cannot be used. */

@@ -413,9 +413,15 @@ export class Relay {
       publicPort: () => this.#config.publicPort,
       limits: this.#limits,
       isTrusted: this.#visitors.isTrusted,
-      challengeAnswer: this.#certificates.challengeAnswer,
+      challengeAnswer: (hostname, path) => this.#challengeAnswer(hostname, path),
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
     });
+  }
+
+  /** Nothing is proven for a name whose TLS moved home while an order of ours ran. */
+  #challengeAnswer(hostname: string, path: string): string | undefined {
+    const endsHere = (this.#routes.find(hostname)?.tls ?? 'relay') === 'relay';
+    return endsHere ? this.#certificates.challengeAnswer(hostname, path) : undefined;
   }
 
   #onTokensChanged(): void {

@@ -1,10 +1,8 @@
 /** An end-to-end tunnel gets its certificate by itself, at home, through the relay, which sees a hostname and ciphertext. */
 import assert from 'node:assert/strict';
-import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
@@ -13,8 +11,10 @@ import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store
 import { Secret } from '../shared/secret.js';
 import { acmeTunnel, startAcmeHome } from './support/acme-home.js';
 import { Chromium } from './support/chromium.js';
+import { homeTrusting } from './support/chromium-trust.js';
 import { Conversation } from './support/conversation.js';
 import { VAULT } from './support/home-tls.js';
+import { visitHome } from './support/home-visitor.js';
 import { startHttpOrigin } from './support/origins.js';
 import { requireTool } from './support/require-tool.js';
 import { modeOf, temporaryFolder } from './support/temporary-folder.js';
@@ -32,13 +32,9 @@ const TITLE = `new Promise((done) => {
 
 const OTHER = 'other.relay.localhost';
 
-/** A visitor's request, with this CA alone trusted: the body. */
+/** The body of what a visitor gets who trusts this CA alone. */
 async function ask(port: number, ca: string, path = '/', host = VAULT): Promise<string> {
-  const where = { host: '127.0.0.1', port, servername: host, ca, agent: false, headers: { Host: host }, path };
-  const [response] = await within(20_000, 'response', once(request(where).end(), 'response'));
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+  return (await visitHome(port, ca, path, host)).body;
 }
 
 async function visit(port: number, ca: string): Promise<TLSSocket> {
@@ -53,7 +49,9 @@ async function certificateEvent(tunnel: RunningProgram, state: string): Promise<
   );
 }
 
-test('the certificate comes through the tunnel, and curl and Chromium accept it', { timeout: 60_000 }, async (t) => {
+test('the certificate comes through the tunnel, and curl and Chromium accept its root', {
+  timeout: 60_000,
+}, async (t) => {
   const curl = requireTool(t, 'curl', 'curl');
   const world = await startAcmeHome(t);
   if (world === undefined || curl === undefined) return;
@@ -76,7 +74,11 @@ test('the certificate comes through the tunnel, and curl and Chromium accept it'
   assert.equal(stdout, PAGE, stderr);
   const chromium = requireTool(t, 'chromium', 'chromium');
   if (chromium === undefined) return;
-  const browser = await Chromium.start(t, chromium, new X509Certificate(readFileSync(join(folder, 'fullchain.pem'))));
+  const browserHome = await homeTrusting(t, await pebble.root());
+  if (browserHome === undefined) return;
+  const browser = await Chromium.start(t, chromium, { home: browserHome });
+  const stranger = await Chromium.start(t, chromium, { home: temporaryFolder(t) });
+  await assert.rejects(stranger.open(`https://${VAULT}:${httpsPort}/`), /ERR_CERT_AUTHORITY_INVALID/);
   await browser.open(`https://${VAULT}:${httpsPort}/`);
   assert.equal(await browser.evaluate(TITLE), 'from home');
 });

@@ -31,7 +31,8 @@ export function checkCertificates(config: TunnelConfig): string[] {
 function linesOfFiles(spec: TunnelSpec, certificate: PairFiles): string[] {
   const { hostnames, expiresAtMs } = readCertificatePair(certificate);
   if (!hostnames.some((name) => hostnameMatches(name, spec.host ?? ''))) throw uncovered(spec, hostnames);
-  return [`${spec.name}: ends TLS here with ${certificate.certFile}, until ${dayOf(expiresAtMs)}`];
+  const life = expiresAtMs > Date.now() ? 'until' : 'which no visitor accepts: it expired on';
+  return [`${spec.name}: ends TLS here with ${certificate.certFile}, ${life} ${dayOf(expiresAtMs)}`];
 }
 
 function linesOfStore({ name, host = '' }: TunnelSpec, { acme, stateDir }: TunnelConfig): string[] {

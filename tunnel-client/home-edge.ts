@@ -19,7 +19,7 @@ import { hostnameOf } from '../shared/hostname.js';
 import { HttpConnection } from '../shared/http/http-connection.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream } from '../shared/mux/stream.js';
-import { asDuplex } from '../shared/mux/stream-duplex.js';
+import { asDuplex, type StreamDuplex } from '../shared/mux/stream-duplex.js';
 import type { Opening } from '../shared/opening.js';
 import type { HomeCertificate } from './client-status.js';
 import type { ClientTunnel } from './client-tunnel.js';
@@ -111,7 +111,7 @@ export class HomeEdge implements HomeSiteHost {
         duplex.hasLastWords = false;
         this.#handshakeCounts[isSecure ? 'done' : 'failed'] += 1;
         if (isSecure && isChallenge) socket.destroySoon();
-        else if (isSecure) this.#serve(socket, tunnel, opening);
+        else if (isSecure) this.#serve(socket, duplex, { tunnel, opening });
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');
       }),
     );
@@ -152,7 +152,12 @@ export class HomeEdge implements HomeSiteHost {
     return isChallenge ? certificates.challengeFor(tunnel, hostname) : certificates.contextFor(tunnel, hostname);
   }
 
-  #serve(socket: TLSSocket, tunnel: ClientTunnel, opening: Opening): void {
+  #serve(socket: TLSSocket, duplex: StreamDuplex, visit: { tunnel: ClientTunnel; opening: Opening }): void {
+    const { tunnel, opening } = visit;
+    // A visitor who half-closes is let go, as by the relay, with an end and no reset. The HTTP connection hears of it later.
+    socket.once('end', () => {
+      duplex.hasLastWords = true;
+    });
     const site = new HomeSite(this, tunnel, opening, socket.getProtocol() ?? '');
     const connection = new HttpConnection(socket, site);
     this.#connections.add(connection);

@@ -111,6 +111,8 @@ export class AcmeCertificates implements CertificateSource {
    */
   async renew(hostname: string): Promise<void> {
     const name = normalisePattern(hostname);
+    // One that is wanted no longer, because its TLS has moved home for instance, is not ordered because somebody says so.
+    this.#forgetUnwanted();
     const certificate = this.#managed.get(name) ?? this.#managed.get(wildcardOf(name));
     if (certificate === undefined) {
       const known = [...this.#managed.keys()].slice(0, 20).join(', ') || 'none';

@@ -74,13 +74,12 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#site = site;
     this.limits = site.limits;
     this.responseFields = site.responseFields;
-    this.#writer = new VisitorWriter(socket);
+    this.#writer = new VisitorWriter(socket, this.#onVisitorRoom);
     this.#response = new ResponseForwarder(this.#writer, this);
     this.#heads = new HeadBuffer(site.limits);
     this.#setDeadline(site.limits.headMs);
     site.deadlines.watch(this);
     socket.on('data', this.#onSocketData);
-    socket.on('drain', this.#onSocketDrain);
     socket.on('end', this.#onSocketEnd);
     socket.on('error', this.#onSocketError);
     socket.on('close', this.#onSocketClose);
@@ -182,7 +181,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     if (this.#lingeredBytes > LINGER_BYTES) this.#socket.destroy();
   }
 
-  readonly #onSocketDrain = (): void => {
+  readonly #onVisitorRoom = (): void => {
     this.#visitorFull = false;
     if (this.#response.state === 'body') {
       this.#setDeadline(this.#requestBody === undefined ? NEVER : this.limits.bodyIdleMs);
@@ -203,6 +202,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   readonly #onSocketClose = (): void => {
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
+    this.#writer.close();
     this.#site.deadlines.unwatch(this);
     this.#dropStream(new TunnelError('STREAM_RESET', 'The visitor left'));
     this.#endExchange('STREAM_RESET');
@@ -399,7 +399,8 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     if (stream === undefined) return;
     this.#exchange.respond(SWITCHING_PROTOCOLS);
     if (rest.length > 0) this.#writer.piece(rest);
-    this.#writer.flush();
+    this.#writer.finish();
+    this.#writer.close();
     this.#phase = 'tunnel';
     this.#stream = undefined;
     this.#leaveSocket();
@@ -424,7 +425,6 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   #leaveSocket(): void {
     this.#site.deadlines.unwatch(this);
     this.#socket.off('data', this.#onSocketData);
-    this.#socket.off('drain', this.#onSocketDrain);
     this.#socket.off('end', this.#onSocketEnd);
     this.#socket.off('error', this.#onSocketError);
     this.#socket.off('close', this.#onSocketClose);
@@ -521,6 +521,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#dropStream(new TunnelError('STREAM_RESET', 'The connection ended'));
     // What was written must get out first, however slowly the visitor reads.
     this.#setDeadline(this.limits.bodyIdleMs);
+    this.#writer.finish();
     this.#socket.end(() => this.#setDeadline(LINGER_MS));
     this.#socket.resume();
   }

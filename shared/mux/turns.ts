@@ -19,6 +19,9 @@ const FRESH_SHARE = 3;
 /** … with this much ahead. */
 const FRESH_LEAD_BYTES = FRESH_SHARE * QUANTUM_BYTES;
 
+/** Nobody's turn is worth a frame with less than this while more waits: each costs its reader as much as a large one. */
+const SCRAP_BYTES = 1024;
+
 /** The largest Data frame that we send or accept. */
 export const MAX_FRAME_BYTES = 64 * 1024;
 
@@ -71,6 +74,11 @@ export class Turns {
         stream.turnQueued = false;
         continue;
       }
+      const room = batch.length - end - HEADER_BYTES;
+      if (end > offset && room < SCRAP_BYTES && stream.sendableBytes > room) {
+        queue.unshift(stream); // Its turn begins with the next batch, not with what is left of this one.
+        break;
+      }
       const quantum = this.empty ? MAX_FRAME_BYTES : stream.turnDeficitBytes;
       const start = end;
       end = serve(stream, batch, end, quantum);
@@ -93,10 +101,10 @@ export class Turns {
 
   /** Who used up its quantum waits a round; who was cut short by the end of the batch goes first in the next one. */
   #requeue(stream: MuxStream, queue: MuxStream[], usedBytes: number): void {
-    stream.turnDeficitBytes -= usedBytes;
-    const cutShort = stream.turnDeficitBytes > 0 && wantsTurn(stream);
-    if (stream.turnDeficitBytes <= 0) stream.turnDeficitBytes = QUANTUM_BYTES;
-    if (cutShort) queue.unshift(stream);
+    const leftBytes = stream.turnDeficitBytes - usedBytes;
+    // A scrap is kept for the next round, so that nobody gets less than others for being the last of each batch.
+    stream.turnDeficitBytes = leftBytes >= SCRAP_BYTES ? leftBytes : QUANTUM_BYTES + Math.max(0, leftBytes);
+    if (leftBytes >= SCRAP_BYTES && wantsTurn(stream)) queue.unshift(stream);
     else this.#bulk.push(stream);
   }
 }

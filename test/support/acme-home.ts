@@ -31,9 +31,14 @@ export async function startAcmeHome(
   return { pebble, home, httpsPort, stateDir, yaml: acmeYaml(pebble, stateDir) };
 }
 
-/** The lines of tunnel.yaml for this CA. */
-export function acmeYaml({ directoryUrl, caFile }: Pick<Pebble, 'directoryUrl' | 'caFile'>, stateDir: string): string {
-  return `state_dir: ${stateDir}\nacme: { directory_url: "${directoryUrl}", ca_file: ${caFile} }`;
+/** The lines of tunnel.yaml for this CA; `more` is the rest of the section `acme`. */
+export function acmeYaml(
+  { directoryUrl, caFile }: Pick<Pebble, 'directoryUrl' | 'caFile'>,
+  stateDir: string,
+  more = '',
+): string {
+  const rest = more === '' ? '' : `, ${more}`;
+  return `state_dir: ${stateDir}\nacme: { directory_url: "${directoryUrl}", ca_file: ${caFile}${rest} }`;
 }
 
 /** A tunnel whose certificate comes by itself, as it stands in tunnel.yaml. */
