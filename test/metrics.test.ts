@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { listenForAdmin } from '../tunnel-client/admin-listener.js';
 import { APP, appTunnel, talkToRelay } from './support/carry.js';
+import { freePort } from './support/free-port.js';
 import { startVault, VAULT } from './support/home-tls.js';
 import { lint, scrape } from './support/metrics.js';
 import { startHttpOrigin } from './support/origins.js';
@@ -145,4 +146,27 @@ test('an origin that refuses is counted at the client by its code, and at the re
   assert.match(client.metrics(), /^sallyport_client_tunnel_failures_total\{tunnel="app",code="ORIGIN_REFUSED"\} 1$/m);
   const metrics = await scrape(relay.port('admin'));
   assert.equal(metrics.value('sallyport_tunnel_request_failures_total', { tunnel: APP, code: 'ORIGIN_REFUSED' }), 1);
+});
+
+test('a client with the option admin tells health and metrics, and says why it is not ready', async (t) => {
+  const home = new RelayHome(t);
+  const { https, program } = await startRelayProcess(t, home);
+  const port = await freePort();
+  const origin = await startHttpOrigin(t, (_request, response) => response.end('hello'));
+  const client = await startTunnelProcess(t, https, home, [appTunnel(origin.url)], {
+    yaml: `admin: 127.0.0.1:${port}`,
+  });
+  const ask = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`);
+    return `${response.status} ${await response.text()}`;
+  };
+  await client.line('answering health and metrics');
+  assert.equal(await ask('/healthz'), '200 ok\n');
+  assert.equal(await ask('/readyz'), '200 ready\n');
+  assert.equal((await scrape(port)).value('sallyport_client_tunnel_up', { tunnel: 'app' }), 1);
+  assert.match(await ask('/api/v1/status'), /^200 \{"state":"serving"/);
+  assert.match(await ask('/nothing'), /^404 /);
+  await program.kill();
+  await client.line('"event":"reconnecting"');
+  assert.match(await ask('/readyz'), /^503 not ready: (?:waiting|connecting|handshaking), \w+\n$/);
 });

@@ -22,6 +22,9 @@ export interface Device {
   readonly sessions: number;
 }
 
+/** What it needs of a session. */
+type DeviceSession = Pick<Session, 'id' | 'owner' | 'clientAddress'>;
+
 const MAX_DEVICES = 2_000;
 
 export class Devices {
@@ -29,7 +32,7 @@ export class Devices {
   readonly #devices = new Map<string, Device>();
 
   /** A session began. */
-  came({ id, owner, clientAddress }: Session, agent: string): void {
+  came({ id, owner, clientAddress }: DeviceSession, agent: string): void {
     const key = keyOf(owner);
     const nowMs = Date.now();
     const known = this.#devices.get(key);
@@ -47,7 +50,7 @@ export class Devices {
   }
 
   /** A session ended; the client may have a newer one already. */
-  left({ id, owner }: Session): void {
+  left({ id, owner }: DeviceSession): void {
     const key = keyOf(owner);
     const device = this.#devices.get(key);
     if (device?.sessionId === id) this.#devices.set(key, { ...device, sessionId: undefined, lastSeenAtMs: Date.now() });
