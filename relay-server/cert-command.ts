@@ -7,6 +7,7 @@
  */
 import * as path from 'node:path';
 import type { Command } from 'commander';
+import { ACTION_FIELD } from '../shared/admin-server.js';
 import { caNameOf } from '../shared/certs/account-store.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
@@ -20,7 +21,7 @@ import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
 import { findRelayConfig } from './find-relay-config.js';
-import { ACTION_FIELD } from './ops/admin-listener.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { addressOfAdmin, failureOfAdmin } from './status-command.js';
@@ -137,7 +138,7 @@ async function askRelay(
   const { admin } = config.listen;
   if (admin === undefined) return undefined;
   const address = addressOfAdmin(admin);
-  const headers = { [ACTION_FIELD]: 'relay cert' };
+  const headers = { [ACTION_FIELD]: 'relay cert', ...adminAuthorization(config.stateDir) };
   try {
     const answer = await fetchJson({ ...address, method, path: target, headers }, { timeoutMs, maxBytes: MAX_BYTES });
     if (Array.isArray(answer)) return answer as CertificateEntry[];

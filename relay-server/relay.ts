@@ -6,11 +6,15 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
+import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
 import { Edge, type EdgeOptions } from './edge/edge.js';
@@ -21,11 +25,14 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
+import { hasAdminToken, readAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
+import { deviceEntry } from './ops/device-report.js';
 import { probeListener } from './ops/probe-listener.js';
-import { RefusalCounts } from './ops/refusal-counts.js';
+import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
+import { tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
@@ -43,6 +50,8 @@ const RECONNECT_MS = 500;
 
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
+
+const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
 
 /** What tests and embedders may put in place of the machine's own. */
 export interface RelayOptions {
@@ -70,7 +79,10 @@ export class Relay {
   readonly #limits: RelayLimits;
   readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
-  readonly #refusals = new RefusalCounts();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #refusals = new CodeCounts();
+  /** Of HTTP requests that lead to no tunnel. */
+  readonly #unrouted = new ExchangeMetrics();
   readonly #traces = new Traces();
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
@@ -141,6 +153,7 @@ export class Relay {
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
       refused,
+      exchanged: (record, _visitor, tunnel) => (tunnel?.exchanges ?? this.#unrouted).note(record),
     });
     this.#tcpPorts = new TcpPorts({
       host: config.listen.tcpHost,
@@ -212,8 +225,25 @@ export class Relay {
       listeners: this.#listeners.status,
       connections: this.#visitors.count,
       refusals: this.#refusals.all,
+      lastRefusal: this.#refusals.newest,
       sessions: this.#sessions.all,
       tunnels: this.#routes.tunnels,
+      certificates: this.#certificates.list(),
+    });
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return relayMetrics({
+      isReady: this.#ready() === true,
+      process: this.#processMetrics,
+      connections: this.#visitors.count,
+      handshakes: this.#edge.handshakes,
+      refusals: this.#refusals,
+      sessionCounts: this.#sessions.counts,
+      sessions: this.#sessions.all,
+      tunnels: this.#routes.tunnels,
+      unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
     });
   }
@@ -321,7 +351,11 @@ export class Relay {
     const certificates = this.#certificates;
     return {
       status: () => this.status(),
+      metrics: () => this.metrics(),
       ready: () => this.#ready(),
+      tokens: () => this.#tokens.all().map(tokenEntry),
+      devices: () => this.#sessions.devices.all().map(deviceEntry),
+      adminToken: () => readAdminToken(this.#config.stateDir),
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
@@ -350,11 +384,21 @@ export class Relay {
           const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
           await this.#admin?.close();
           this.#admin = next;
+          if (next !== undefined) this.#warnOfOpenAdmin(next.address);
           return next?.address;
         },
         descriptor: () => this.#admin && descriptorOf(this.#admin.server),
       },
     };
+  }
+
+  #warnOfOpenAdmin(address: Address): void {
+    if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
+    const fields = { address: formatAddress(address), option: 'listen.admin' };
+    this.#log.warn(
+      fields,
+      'everybody who reaches the admin listener may ask it: put a file admin-token into state_dir',
+    );
   }
 
   #ready(): true | string {

@@ -11,12 +11,16 @@
 import pRetry from 'p-retry';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
+import type { ExchangeRecord } from '../shared/http/http-site.js';
 import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
+import { type ClientCounts, clientMetrics } from './client-metrics.js';
 import { ClientSession } from './client-session.js';
 import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
@@ -62,6 +66,12 @@ export class Client {
   readonly #token: Token;
   readonly #tunnels = new Map<string, ClientTunnel>();
   readonly #deadlines = new Deadlines();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #counts: ClientCounts = {
+    reconnects: new CodeCounts(),
+    linksClosed: new CodeCounts(),
+    handshakes: { done: 0, failed: 0 },
+  };
   readonly #network: NetworkWatch;
   #home: HomeEdge;
   /** Of earlier configs, until their visitors are done. */
@@ -130,6 +140,16 @@ export class Client {
       reconnects: Math.max(0, this.#sessionCount - 1),
       lastError: this.#lastError,
     };
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return clientMetrics({
+      status: this.status(),
+      counts: this.#counts,
+      tunnels: this.#tunnels.values(),
+      process: this.#processMetrics,
+    });
   }
 
   /**
@@ -251,7 +271,18 @@ export class Client {
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
     const http2 = offersHttp2(config.http2);
-    const options = { deadlines: this.#deadlines, dialMs, http2, acme, stateDir, log, onCertificate };
+    const { handshakes } = this.#counts;
+    const options = {
+      deadlines: this.#deadlines,
+      dialMs,
+      http2,
+      acme,
+      stateDir,
+      log,
+      onCertificate,
+      exchanged: (record: ExchangeRecord, _visitor: string, tunnel: ClientTunnel) => tunnel.exchanges.note(record),
+      handshakes,
+    };
     try {
       return HomeEdge.open(tunnels, options);
     } catch (error) {
@@ -290,6 +321,7 @@ export class Client {
       dial: (sessionId, signal) => this.#dial(sessionId, signal),
       onUp: (tunnel) => this.#onUp(tunnel),
       onDenied: (tunnel, denied) => this.#onDenied(session, tunnel, denied),
+      onLinkClosed: (code) => this.#counts.linksClosed.count(code),
       onClosed: () => this.#sessions.delete(session),
     });
     this.#session = session;
@@ -352,6 +384,7 @@ export class Client {
   async #wait(error: TunnelError): Promise<void> {
     this.#lastError = { code: error.code, message: error.message, atMs: Date.now() };
     if (!this.#mayRetry(error)) return;
+    this.#counts.reconnects.count(error.code);
     const delayMs = this.#backoff.next(error, this.#servedMs);
     this.#retryAtMs = performance.now() + delayMs;
     this.#setState('waiting');

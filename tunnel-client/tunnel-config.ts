@@ -17,6 +17,7 @@ import {
   dialAddress,
   duration,
   hostnamePattern,
+  listenAddress,
   orOff,
   textKind,
 } from '../shared/config-kinds.js';
@@ -62,6 +63,8 @@ export interface TunnelConfig {
   /** In the order of the file; may be empty. */
   readonly tunnels: TunnelSpec[];
   readonly log: LogConfig;
+  /** Health and metrics; undefined for none. */
+  readonly admin: Address | undefined;
   /** How long one attempt to reach the relay may take, in milliseconds. */
   readonly dialMs: number;
   /** How long streams may finish after a signal, in milliseconds. */
@@ -180,6 +183,7 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     stateDir: root.path('state_dir', { default: undefined }) ?? stateDir,
     tunnels: readTunnels(root, acme),
     log: root.section('log', readLogConfig),
+    admin: root.value('admin', orOff(listenAddress), { default: undefined }),
     path: undefined,
   };
 }

@@ -26,7 +26,7 @@ import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import { HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
+import { type ExchangeRecord, HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
 import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
@@ -72,6 +72,8 @@ export interface EdgeOptions {
   /** A connection to the relay's own name, after its TLS handshake. */
   readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
   readonly refused: (code: ErrorCode) => void;
+  /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
+  readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
 }
 
 /** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
@@ -89,6 +91,8 @@ export class Edge implements SiteHost {
   readonly visitors: Visitors;
   readonly traces: Traces;
   draining = false;
+  /** TLS handshakes since the start. */
+  readonly handshakes = { done: 0, failed: 0 };
   readonly #options: EdgeOptions;
   #http2: boolean;
   #server: Server | undefined;
@@ -173,6 +177,10 @@ export class Edge implements SiteHost {
 
   refused(code: ErrorCode): void {
     this.#options.refused(code);
+  }
+
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void {
+    this.#options.exchanged(record, visitor, tunnel);
   }
 
   closed(connection: SiteConnection): void {
@@ -291,11 +299,13 @@ export class Edge implements SiteHost {
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
     // After a handshake that took too long Node leaves this to us.
     socket.destroy();
+    this.handshakes.failed += 1;
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };
 
   readonly #onSecure = (socket: TLSSocket): void => {
+    this.handshakes.done += 1;
     const key = socketKey(socket);
     const arrival = this.#arrivals.get(key);
     this.#arrivals.delete(key);

@@ -48,8 +48,10 @@ export interface SessionHost {
   probe(session: Session, probe: Probe): void;
   /** Resolves with how the announced request fared. Rejects with NOT_GRANTED or LIMIT_EXCEEDED. */
   watch(session: Session, watch: Watch): Promise<Omit<WatchedRequest, 'type' | 'id'>>;
-  /** The session is over; called once. */
-  closed(session: Session): void;
+  /** A link of a session is gone. */
+  linkClosed(code: ErrorCode): void;
+  /** The session is over, for this reason; called once. */
+  closed(session: Session, code: ErrorCode): void;
 }
 
 /** Requests that one session may follow at a time, so that no token keeps the others from it. */
@@ -162,6 +164,7 @@ export class Session {
 
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
+    this.#host.linkClosed(error.code);
     this.#log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0) this.#end(error);
   }
@@ -172,7 +175,7 @@ export class Session {
     for (const tunnel of this.#tunnels.values()) this.#giveBack(tunnel);
     this.#tunnels.clear();
     this.#claims.clear();
-    this.#host.closed(this);
+    this.#host.closed(this, error.code);
     this.#log.info({ code: error.code, reason: error.message }, 'session ended');
   }
 

@@ -12,9 +12,10 @@
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
-import { asTunnelError, TunnelError } from '../errors.js';
+import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
 import { CHUNK_TAIL, chunkHead, LAST_CHUNK } from '../http/body.js';
 import { errorAnswer } from '../http/error-response.js';
+import { Exchange } from '../http/exchange.js';
 import type { FieldPairs } from '../http/field-lines.js';
 import type { HttpRoute, HttpSite } from '../http/http-site.js';
 import { fieldValue, writeRequestHead } from '../http/request-head.js';
@@ -30,6 +31,8 @@ const NOTHING = Buffer.alloc(0);
 const NEVER = Number.POSITIVE_INFINITY;
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 const OK = 200;
+/** What is reported of a WebSocket, whatever the version of HTTP. */
+const SWITCHING_PROTOCOLS = 101;
 
 /** What an exchange needs of its connection. */
 export interface ExchangeOwner {
@@ -59,6 +62,9 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   #request: Http2Request | undefined;
   #requestId = '';
+  /** What is reported when all is over. */
+  readonly #record = new Exchange();
+  #failure: ErrorCode | undefined;
   #webSocketKey = '';
   /** A gRPC call: the messages of its request may be as far apart as it likes. */
   #isCall = false;
@@ -132,8 +138,10 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#isCall = fieldValue(head, 'content-type').startsWith('application/grpc');
     if (head.body.kind === 'length') this.#requestBytes = head.body.bytes;
     this.#requestId = this.#site.requestId(head);
+    this.#record.begin(head, this.#requestId);
     const route = this.#site.route(head);
     this.#route = route;
+    this.#record.route = route;
     route.countRequest();
     const rested = this.#owner.takeStream(route);
     if (rested === undefined) this.#open(request, route);
@@ -185,6 +193,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   #onRequestData(piece: Buffer): void {
     const stream = this.#stream;
     this.#owner.onReceived(piece.length);
+    this.#record.bytesIn += piece.length;
     if (stream === undefined || piece.length === 0) return;
     // More than was promised would be the next request on this stream.
     this.#requestBytes -= piece.length;
@@ -337,6 +346,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#phase = 'tunnel';
     const fields = responseFields({ ...head, status: OK, body: { kind: 'until-close' } }, this.#owner.responseFields);
     delete fields['sec-websocket-accept'];
+    this.#record.respond(SWITCHING_PROTOCOLS);
     this.#visitor.respond(fields);
     if (rest.length > 0) this.onPiece(rest);
     this.#readBody();
@@ -352,6 +362,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   #respond(head: ResponseHead): void {
     this.#head = undefined;
+    this.#record.respond(head.status);
     const isEmpty = this.#ended && this.#pieces.length === 0 && this.#trailers === undefined;
     this.#waitsForTrailers = head.body.kind === 'chunked' && (!this.#ended || this.#trailers !== undefined);
     if (this.#waitsForTrailers) this.#visitor.on('wantTrailers', () => this.#onWantTrailers());
@@ -366,6 +377,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     const bytes = others.length === 0 ? first : Buffer.concat(this.#pieces);
     this.#pieces = [];
     this.#owner.onWritten(bytes.length);
+    this.#record.bytesOut += bytes.length;
     if (this.#ended) endWith(this.#visitor, bytes);
     else if (!this.#visitor.write(bytes)) this.#holdOrigin();
     if (this.#requestOpen) this.#restartClock();
@@ -451,6 +463,8 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     if (this.#phase === 'tunnel' && !cut) this.#release();
     this.#phase = 'over';
     this.#dropStream('The visitor left');
+    const left = cut && !this.#cutByUs ? 'STREAM_RESET' : undefined;
+    if (this.#record.end(this.#failure ?? left)) this.#site.exchanged(this.#record);
     this.#owner.onOver(this, cut && !this.#cutByUs);
   }
 
@@ -465,6 +479,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   /** Before the response began the visitor gets a page; afterwards only a cut stream tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
+    this.#failure = error.code;
     this.#site.refused(error.code, this.#request?.head);
     this.#dropStream(error.message);
     if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
@@ -472,9 +487,14 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   }
 
   #answer(error: TunnelError): void {
-    if (this.#request === undefined) this.#requestId = this.#site.requestId(undefined);
+    if (this.#request === undefined) {
+      this.#requestId = this.#site.requestId(undefined);
+      this.#record.begin(undefined, this.#requestId);
+    }
     const { head, body } = errorAnswer(error, this.#request?.head, this.#requestId);
     this.#visitor.respond(responseFields(head, this.#owner.responseFields));
+    this.#record.respond(error.status);
+    this.#record.bytesOut += body.length;
     this.#owner.onWritten(body.length);
     endWith(this.#visitor, body);
     this.#finish();
@@ -486,6 +506,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
    */
   #cut(error: TunnelError): void {
     this.#cutByUs = true;
+    this.#failure ??= error.code;
     this.#phase = 'answered';
     this.#dropStream(error.message);
     this.#visitor.destroy(error);
