@@ -3,6 +3,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
+import { BorrowedReads } from '../shared/borrowed-reads.js';
 import { TunnelError } from '../shared/errors.js';
 import { hostnameOf } from '../shared/hostname.js';
 import type { OriginTarget } from './origin-target.js';
@@ -13,9 +14,12 @@ export interface DialOriginOptions {
   readonly timeoutMs: number;
   /** Bytes for the start of the TCP connection, before TLS: a PROXY header. */
   readonly preamble: Buffer | undefined;
+  /** Whether the caller can do with borrowed reads. */
+  readonly borrows?: boolean;
   /** The name for SNI when the origin is an IP address: the public hostname. */
   readonly serverName: string;
-  readonly onOpen: (socket: Socket) => void;
+  /** `reads` tells how the socket is read; undefined: by its 'data' events, as every socket with TLS. */
+  readonly onOpen: (socket: Socket, reads: BorrowedReads | undefined) => void;
   readonly onFail: (error: TunnelError) => void;
 }
 
@@ -27,6 +31,7 @@ export function dialOrigin(options: DialOriginOptions): () => void {
 class OriginDial {
   readonly #options: DialOriginOptions;
   #socket: Socket | undefined;
+  #reads: BorrowedReads | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reached: 'nothing' | 'tcp' = 'nothing';
 
@@ -35,10 +40,12 @@ class OriginDial {
   }
 
   start(): () => void {
-    const { target, timeoutMs } = this.#options;
+    const { target, timeoutMs, borrows } = this.#options;
+    if (borrows === true && target.scheme !== 'https') this.#reads = new BorrowedReads();
+    const onread = this.#reads === undefined ? {} : { onread: this.#reads.onread };
     const where = target.path === undefined ? { host: target.host, port: target.port } : { path: target.path };
     this.#timer = setTimeout(() => this.#onTimeout(), timeoutMs);
-    this.#watch(connect({ ...where, allowHalfOpen: true, noDelay: true }), 'connect', this.#onTcp);
+    this.#watch(connect({ ...where, ...onread, allowHalfOpen: true, noDelay: true }), 'connect', this.#onTcp);
     return () => this.#stop()?.destroy();
   }
 
@@ -79,7 +86,7 @@ class OriginDial {
 
   readonly #onOpen = (): void => {
     const socket = this.#stop();
-    if (socket !== undefined) this.#options.onOpen(socket);
+    if (socket !== undefined) this.#options.onOpen(socket, this.#reads);
   };
 
   readonly #onError = (error: NodeJS.ErrnoException): void => {

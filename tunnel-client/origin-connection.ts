@@ -10,6 +10,7 @@
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
 import type { Socket } from 'node:net';
+import type { BorrowedReads } from '../shared/borrowed-reads.js';
 import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -90,10 +91,11 @@ export class OriginConnection implements StreamHandler {
     const { origin, proxyProtocol } = tunnel.spec;
     this.#stopDialling = dialOrigin({
       target: origin,
+      borrows: true,
       timeoutMs: this.#options.dialMs,
       preamble: proxyProtocol === undefined ? undefined : originProxyHeader(header, proxyProtocol),
       serverName: opening.authority.replace(/:\d+$/, ''),
-      onOpen: (socket) => this.#join(socket, tunnel),
+      onOpen: (socket, reads) => this.#join(socket, reads, tunnel),
       onFail: (error) => this.#onDialFailed(error, tunnel),
     });
   }
@@ -116,7 +118,7 @@ export class OriginConnection implements StreamHandler {
     tunnel.totalStreams += 1;
   }
 
-  #join(socket: Socket, tunnel: ClientTunnel): void {
+  #join(socket: Socket, reads: BorrowedReads | undefined, tunnel: ClientTunnel): void {
     this.#state = 'joined';
     if (this.#bytes.length > 0) socket.write(this.#bytes);
     tunnel.traffic.toSocketBytes += this.#bytes.length;
@@ -126,6 +128,7 @@ export class OriginConnection implements StreamHandler {
       // The relay knows what the visitor is doing and ends what idles; here nothing may end a healthy connection.
       idleMs: Number.POSITIVE_INFINITY,
       preface: CONNECTED,
+      ...(reads === undefined ? {} : { reads }),
       traffic: tunnel.traffic,
       onClose: () => this.#finish(),
     });
