@@ -27,6 +27,10 @@ class PromptOrigin implements ByteStream {
     return true;
   }
 
+  writeCopy(): boolean {
+    return this.write();
+  }
+
   end(): void {}
   reset(): void {
     this.alive = false;

@@ -91,11 +91,8 @@ export class VisitorWriter {
   };
 
   #writeAll(bytes: number): boolean {
-    const only = this.#head === '' ? this.#pieces.only : undefined;
-    if (only !== undefined) {
-      this.#pieces.clear();
-      return this.#socket.write(only);
-    }
+    const only = this.#head === '' ? this.#pieces.takeOnly() : undefined;
+    if (only !== undefined) return this.#socket.write(only);
     const joined = Buffer.allocUnsafe(bytes);
     this.#moveTo(joined, bytes);
     return this.#socket.write(joined);

@@ -34,6 +34,10 @@ export class HandStream implements ByteStream {
     return true;
   }
 
+  writeCopy(borrowed: Buffer): boolean {
+    return this.write(borrowed);
+  }
+
   /** The origin answers, in this turn. */
   answer(text: string): void {
     this.handler?.onData(Buffer.from(text, 'latin1'));
