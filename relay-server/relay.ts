@@ -138,6 +138,7 @@ export class Relay {
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
       refused,
+      exchanged: () => undefined,
     });
     this.#tcpPorts = new TcpPorts({
       host: config.listen.tcpHost,

@@ -58,6 +58,7 @@ function makeSite(deadlines: Deadlines): HttpSite {
     forwarded: (_head, requestId) => ({ forwardedFor: '', realIp: '', proto: 'https', forwarded: '', requestId }),
     requestId: () => 'id',
     refused: () => {},
+    exchanged: () => {},
     closed: () => {},
   };
 }

@@ -249,7 +249,8 @@ export class Client {
     const { config, log } = this.#options;
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
-    const options = { deadlines: this.#deadlines, dialMs, acme, stateDir, log, onCertificate };
+    const exchanged = () => undefined;
+    const options = { deadlines: this.#deadlines, dialMs, acme, stateDir, log, onCertificate, exchanged };
     try {
       return HomeEdge.open(tunnels, options);
     } catch (error) {

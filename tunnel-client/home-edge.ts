@@ -35,12 +35,14 @@ const VISITOR_PROTOCOLS = ['http/1.1', 'http/1.0'];
 export interface HomeEdgeOptions extends HomeCertificatesOptions {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
+  readonly exchanged: HomeSiteHost['exchanged'];
 }
 
 export class HomeEdge implements HomeSiteHost {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
   readonly log: Log;
+  readonly exchanged: HomeSiteHost['exchanged'];
   draining = false;
   readonly #certificates: HomeCertificates;
   /** Where OpenSSL begins: without a certificate, so that only SNI leads to one; its session tickets are the tunnel's. */
@@ -53,6 +55,7 @@ export class HomeEdge implements HomeSiteHost {
     this.deadlines = options.deadlines;
     this.dialMs = options.dialMs;
     this.log = options.log;
+    this.exchanged = options.exchanged;
   }
 
   /**

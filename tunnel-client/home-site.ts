@@ -9,7 +9,13 @@ import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
 import type { HttpConnection } from '../shared/http/http-connection.js';
-import { HSTS_FIELD, type HttpLimits, type HttpRoute, type HttpSite } from '../shared/http/http-site.js';
+import {
+  type ExchangeRecord,
+  HSTS_FIELD,
+  type HttpLimits,
+  type HttpRoute,
+  type HttpSite,
+} from '../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../shared/http/request-head.js';
 import type { Log } from '../shared/log.js';
 import { type Opening, originProxyHeader, readOpening, writeOpening } from '../shared/opening.js';
@@ -24,6 +30,8 @@ export interface HomeSiteHost {
   readonly draining: boolean;
   readonly dialMs: number;
   readonly log: Log;
+  /** An exchange of the tunnel's ended. What is to be kept of `record` must be copied. */
+  exchanged(record: ExchangeRecord, visitorAddress: string, tunnel: ClientTunnel): void;
   closed(connection: HttpConnection): void;
 }
 
@@ -78,6 +86,10 @@ export class HomeSite implements HttpSite {
 
   refused(code: ErrorCode): void {
     this.#host.log.debug({ tunnel: this.#tunnel.spec.name, code }, 'visitor refused');
+  }
+
+  exchanged(record: ExchangeRecord): void {
+    this.#host.exchanged(record, this.#visitorAddress, this.#tunnel);
   }
 
   closed(connection: HttpConnection): void {

@@ -27,7 +27,7 @@ import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
-import { HSTS_FIELD, type HttpLimits } from '../../shared/http/http-site.js';
+import { type ExchangeRecord, HSTS_FIELD, type HttpLimits } from '../../shared/http/http-site.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -68,6 +68,8 @@ export interface EdgeOptions {
   /** A connection to the relay's own name, after its TLS handshake. */
   readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
   readonly refused: (code: ErrorCode) => void;
+  /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
+  readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
 }
 
 /** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
@@ -163,6 +165,10 @@ export class Edge implements SiteHost {
 
   refused(code: ErrorCode): void {
     this.#options.refused(code);
+  }
+
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void {
+    this.#options.exchanged(record, visitor, tunnel);
   }
 
   closed(connection: HttpConnection): void {

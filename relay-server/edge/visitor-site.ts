@@ -10,7 +10,7 @@ import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
 import type { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
+import type { ExchangeRecord, HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -30,6 +30,8 @@ export interface SiteHost {
   /** Who follows requests. */
   readonly traces: Traces;
   refused(code: ErrorCode): void;
+  /** An exchange of `visitor` ended; `tunnel` is where it went, undefined when there was no such place. */
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void;
   closed(connection: HttpConnection): void;
 }
 
@@ -118,6 +120,11 @@ export class VisitorSite implements HttpSite {
   refused(code: ErrorCode): void {
     this.#trace?.finish(code, '');
     this.#host.refused(code);
+  }
+
+  exchanged(record: ExchangeRecord): void {
+    const tunnel = record.route instanceof VisitorRoute ? record.route.tunnel : undefined;
+    this.#host.exchanged(record, this.#visitor, tunnel);
   }
 
   closed(connection: HttpConnection): void {

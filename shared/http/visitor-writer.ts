@@ -10,10 +10,12 @@ import type { Socket } from 'node:net';
 const JOIN_BYTES = 16 * 1024;
 
 export class VisitorWriter {
+  /** Of all pieces since whoever reads it set it to 0. */
+  pieceBytes = 0;
   readonly #socket: Socket;
   #head = '';
   #pieces: Buffer[] = [];
-  #pieceBytes = 0;
+  #queuedBytes = 0;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -27,7 +29,8 @@ export class VisitorWriter {
 
   piece(bytes: Buffer): void {
     this.#pieces.push(bytes);
-    this.#pieceBytes += bytes.length;
+    this.#queuedBytes += bytes.length;
+    this.pieceBytes += bytes.length;
   }
 
   /** Writes what is queued. False asks to wait for the socket's `drain`. */
@@ -35,9 +38,9 @@ export class VisitorWriter {
     if (this.#head === '' && this.#pieces.length === 0) return !this.#socket.writableNeedDrain;
     const pieces = this.#pieces;
     const head = this.#head;
-    const joined = head.length + this.#pieceBytes <= JOIN_BYTES;
+    const joined = head.length + this.#queuedBytes <= JOIN_BYTES;
     this.#pieces = [];
-    this.#pieceBytes = 0;
+    this.#queuedBytes = 0;
     this.#head = '';
     if (head === '' && pieces.length === 1 && pieces[0] !== undefined) return this.#socket.write(pieces[0]);
     return joined ? this.#writeJoined(head, pieces) : this.#writeEach(head, pieces);
