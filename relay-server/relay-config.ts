@@ -11,6 +11,7 @@ import { choice, host, listenAddress, network, orOff } from '../shared/config-ki
 import type { Environment } from '../shared/config-secret.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
+import { type AuditConfig, readAuditLog } from './ops/audit/audit-config.js';
 
 export interface RelayConfig {
   /** The relay's own hostname, for links and its API. */
@@ -32,6 +33,7 @@ export interface RelayConfig {
   readonly limits: RelayLimits;
   readonly alerts: AlertConfig;
   readonly log: LogConfig;
+  readonly auditLog: AuditConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
 }
@@ -133,11 +135,12 @@ export function readRelay(root: Fields): RelayConfig {
   // Without a listener for plain HTTP nobody could answer http-01.
   const challenges = listen.http === undefined ? (['tls-alpn-01'] as const) : (['tls-alpn-01', 'http-01'] as const);
   const acme = root.section('acme', (fields) => readAcme(fields, { challenges }));
+  const stateDir = root.path('state_dir', { default: '/var/lib/sallyport' });
   const config = {
     domain,
     publicPort: root.integer('public_port', { min: 1, max: 65_535, default: undefined }) ?? listen.https.port,
     listen,
-    stateDir: root.path('state_dir', { default: '/var/lib/sallyport' }),
+    stateDir,
     proxyProtocol: root.boolean('proxy_protocol', { default: false }),
     trustedProxies: root.values('trusted_proxies', network),
     tls,
@@ -146,6 +149,7 @@ export function readRelay(root: Fields): RelayConfig {
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
+    auditLog: root.section('audit_log', (fields) => readAuditLog(fields, stateDir)),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };
   if (config.proxyProtocol && !root.has('trusted_proxies')) {

@@ -35,7 +35,7 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
-  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, drainMs } = wanted;
+  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, auditLog, drainMs } = wanted;
   return {
     ...running,
     publicPort,
@@ -46,6 +46,7 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
+    auditLog,
     drainMs,
   };
 }
@@ -64,6 +65,7 @@ function optionsOf(config: RelayConfig): Option[] {
     limits,
     alerts,
     log,
+    auditLog,
     drainMs,
     acme,
     ...rest
@@ -93,6 +95,7 @@ function optionsOf(config: RelayConfig): Option[] {
     now('alerts', alerts),
     now('log.level', log.level),
     later('log.format', log.format),
+    now('audit_log', auditLog),
     now('drain_timeout', drainMs),
     // What this file does not know yet cannot be promised.
     ...Object.entries(rest).map(([name, value]) => later(name, value)),

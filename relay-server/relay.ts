@@ -6,6 +6,8 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
+
+import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
@@ -21,6 +23,7 @@ import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
 import { Alerts } from './ops/alerts/alerts.js';
+import { AuditLog } from './ops/audit/audit-log.js';
 import { probeListener } from './ops/probe-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
 import { relayStatus } from './ops/relay-snapshot.js';
@@ -57,6 +60,7 @@ type EdgeLimits = EdgeOptions['limits'];
 
 interface RelayParts {
   readonly log: Log;
+  readonly audit: AuditLog;
   readonly sockets: ListenSockets;
   readonly certificates: RelayCertificates;
   readonly protectedHosts: ProtectedHosts;
@@ -64,6 +68,7 @@ interface RelayParts {
 
 export class Relay {
   readonly #log: Log;
+  readonly #audit: AuditLog;
   readonly #sockets: ListenSockets;
   /** The rooms hold these two for ever, so `reload` changes them in place. */
   readonly #limits: RelayLimits;
@@ -89,11 +94,12 @@ export class Relay {
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, { log, sockets, certificates, protectedHosts }: RelayParts) {
+  private constructor(config: RelayConfig, { log, audit, sockets, certificates, protectedHosts }: RelayParts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
     const limits: RelayLimits = { ...config.limits };
     this.#config = config;
     this.#log = log;
+    this.#audit = audit;
     this.#sockets = sockets;
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
@@ -107,6 +113,7 @@ export class Relay {
       relay: config.domain,
       limits,
       log,
+      audit: audit.record,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claims.decide(session, claim),
       probe: (session, probe) => this.#claims.probe(session, probe),
@@ -173,10 +180,13 @@ export class Relay {
     let relay: Relay | undefined;
     const isWanted = (hostname: string, hasCertificate: boolean) =>
       relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
-    const certificates = await RelayCertificates.open(config, { log, isWanted, ...options });
+    const audit = new AuditLog({ ...config.auditLog, log });
+    const onIssued = ({ hostname, issuer, notAfterMs }: IssuedCertificate) =>
+      audit.record('certificate-issued', { hostname, issuer, notAfter: new Date(notAfterMs).toISOString() });
+    const certificates = await RelayCertificates.open(config, { log, isWanted, onIssued, ...options });
     try {
       const { sockets = new ListenSockets() } = options;
-      relay = new Relay(config, { log, sockets, certificates, protectedHosts });
+      relay = new Relay(config, { log, audit, sockets, certificates, protectedHosts });
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -232,9 +242,16 @@ export class Relay {
     this.#ownSite.limit(config.limits);
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
+    this.#audit.configure(config.auditLog);
     if (this.#state === 'running') this.#openAlerts();
+    this.#audit.record('config-reloaded', { applied: report.applied, waiting: report.waiting });
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;
+  }
+
+  /** A config file that could not be taken over. */
+  refuseReload(code: ErrorCode, reason: string): void {
+    this.#audit.record('config-refused', { code, reason });
   }
 
   /** Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. */
@@ -293,6 +310,8 @@ export class Relay {
     await Promise.all(closed);
     this.#deadlines.close();
     this.#sockets.close();
+    if (this.#state !== 'starting') this.#audit.record('relay-stopped', { pid: process.pid });
+    await this.#audit.close();
     this.#state = 'stopped';
     this.#log.info({ event: 'stopped' }, 'relay stopped');
   }
@@ -303,6 +322,7 @@ export class Relay {
     await this.#claims.knowAtStart();
     await this.#listeners.listen(config.listen);
     this.#state = 'running';
+    this.#audit.record('relay-started', { domain: config.domain, version: VERSION, pid: process.pid });
     this.#certificates.begin(config.domain);
     this.#openAlerts();
   }

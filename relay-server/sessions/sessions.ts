@@ -12,6 +12,7 @@ import type { Link } from '../../shared/link.js';
 import type { Log } from '../../shared/log.js';
 import type { Proof } from '../../shared/messages.js';
 import { AGENT } from '../../shared/version.js';
+import type { Audit } from '../ops/audit/audit-log.js';
 import { FailuresPerMinute, HeldPerAddress } from './address-limits.js';
 import { type ProvenLink, shakeHands } from './handshake.js';
 import { Session, type SessionHost, type SessionLimits } from './session.js';
@@ -30,6 +31,7 @@ export interface SessionsOptions {
   readonly relay: string;
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   /** The token of this id, if there is one. */
   readonly token: (tokenId: string) => TokenRecord | undefined;
   readonly claim: SessionHost['claim'];
@@ -42,6 +44,7 @@ export interface SessionsOptions {
 export class Sessions implements SessionHost {
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   readonly claim: SessionHost['claim'];
   readonly probe: SessionHost['probe'];
   readonly watch: SessionHost['watch'];
@@ -58,6 +61,7 @@ export class Sessions implements SessionHost {
     this.#options = options;
     this.limits = options.limits;
     this.log = options.log;
+    this.audit = options.audit;
     this.claim = options.claim;
     this.probe = options.probe;
     this.watch = options.watch;
@@ -155,6 +159,7 @@ export class Sessions implements SessionHost {
     const session = new Session(randomBytes(9).toString('base64url'), owner, address, this);
     this.#byId.set(session.id, session);
     this.log.info({ session: session.id, tokenName: token.name, client: address, agent: proof.agent }, 'session began');
+    this.audit('token-used', { tokenName: token.name, client: address, session: session.id, agent: proof.agent });
     return session;
   }
 
@@ -185,7 +190,10 @@ export class Sessions implements SessionHost {
   }
 
   #refuse(link: Link, error: TunnelError, address: string): void {
-    if (error.code === 'TOKEN_REJECTED') this.#failures.count(address);
+    if (error.code === 'TOKEN_REJECTED') {
+      this.#failures.count(address);
+      this.audit('login-failed', { client: address, code: error.code });
+    }
     this.#options.refused(error.code);
     this.log.warn({ client: address, code: error.code, reason: error.message }, 'link refused');
     link.sendMessage({ type: 'refused', code: error.code, message: error.message });
