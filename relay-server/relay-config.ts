@@ -2,6 +2,7 @@
  * Relay config: decides every option of `relay.yaml`: its name, meaning, default and limits. `config/relay.example.yaml`
  * shows them all, and a test keeps the two equal. Owns nothing. Used by: the verbs of `relay`.
  */
+import { type AccessConfig, readAccessLog } from '../shared/access-log/access-config.js';
 import type { Address } from '../shared/address.js';
 import { type AcmeConfig, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
@@ -33,6 +34,7 @@ export interface RelayConfig {
   readonly limits: RelayLimits;
   readonly alerts: AlertConfig;
   readonly log: LogConfig;
+  readonly accessLog: AccessConfig;
   readonly auditLog: AuditConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
@@ -149,6 +151,7 @@ export function readRelay(root: Fields): RelayConfig {
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
+    accessLog: root.section('access_log', (fields) => readAccessLog(fields, stateDir, 'stdout')),
     auditLog: root.section('audit_log', (fields) => readAuditLog(fields, stateDir)),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };

@@ -35,7 +35,8 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
-  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, auditLog, drainMs } = wanted;
+  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, limits, alerts, log, accessLog, auditLog, drainMs } =
+    wanted;
   return {
     ...running,
     publicPort,
@@ -46,6 +47,7 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
+    accessLog,
     auditLog,
     drainMs,
   };
@@ -65,6 +67,7 @@ function optionsOf(config: RelayConfig): Option[] {
     limits,
     alerts,
     log,
+    accessLog,
     auditLog,
     drainMs,
     acme,
@@ -95,6 +98,7 @@ function optionsOf(config: RelayConfig): Option[] {
     now('alerts', alerts),
     now('log.level', log.level),
     later('log.format', log.format),
+    now('access_log', accessLog),
     now('audit_log', auditLog),
     now('drain_timeout', drainMs),
     // What this file does not know yet cannot be promised.

@@ -7,6 +7,7 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 
+import { AccessLog } from '../shared/access-log/access-log.js';
 import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
@@ -14,6 +15,7 @@ import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
+import type { OnCarried } from './edge/carry-visit.js';
 import { Edge, type EdgeOptions } from './edge/edge.js';
 import { descriptorOf } from './edge/listen.js';
 import { OwnSite } from './edge/own-site.js';
@@ -69,6 +71,7 @@ interface RelayParts {
 export class Relay {
   readonly #log: Log;
   readonly #audit: AuditLog;
+  readonly #access: AccessLog;
   readonly #sockets: ListenSockets;
   /** The rooms hold these two for ever, so `reload` changes them in place. */
   readonly #limits: RelayLimits;
@@ -96,10 +99,14 @@ export class Relay {
 
   private constructor(config: RelayConfig, { log, audit, sockets, certificates, protectedHosts }: RelayParts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
+    const access = new AccessLog(config.accessLog, log);
+    const carried: OnCarried = (record, visitor, tunnel) =>
+      access.carried(record, { visitor: visitor.address, tunnel: tunnel.name, public: tunnel.address });
     const limits: RelayLimits = { ...config.limits };
     this.#config = config;
     this.#log = log;
     this.#audit = audit;
+    this.#access = access;
     this.#sockets = sockets;
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
@@ -145,7 +152,11 @@ export class Relay {
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
       refused,
-      exchanged: () => undefined,
+      exchanged: (record, visitor, tunnel) => {
+        const host = record.request?.hostname ?? '';
+        access.exchanged(record, { visitor: visitor.address, tunnel: tunnel?.name ?? '', public: host });
+      },
+      carried,
     });
     this.#tcpPorts = new TcpPorts({
       host: config.listen.tcpHost,
@@ -155,6 +166,7 @@ export class Relay {
       given: (name) => sockets.take(name),
       log,
       refused,
+      carried,
     });
     this.#claims = new Claims({
       domain: config.domain,
@@ -242,6 +254,7 @@ export class Relay {
     this.#ownSite.limit(config.limits);
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
+    this.#access.configure(config.accessLog);
     this.#audit.configure(config.auditLog);
     if (this.#state === 'running') this.#openAlerts();
     this.#audit.record('config-reloaded', { applied: report.applied, waiting: report.waiting });
@@ -311,7 +324,7 @@ export class Relay {
     this.#deadlines.close();
     this.#sockets.close();
     if (this.#state !== 'starting') this.#audit.record('relay-stopped', { pid: process.pid });
-    await this.#audit.close();
+    await Promise.all([this.#audit.close(), this.#access.close()]);
     this.#state = 'stopped';
     this.#log.info({ event: 'stopped' }, 'relay stopped');
   }

@@ -8,7 +8,9 @@
  * Owns: the session, the tunnels, the clock of deadlines, the network watch, the home edge. Owned by: the verb `tunnel up`.
  * The one door of p-retry.
  */
+
 import pRetry from 'p-retry';
+import { AccessLog } from '../shared/access-log/access-log.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -22,6 +24,7 @@ import { ClientTunnel } from './client-tunnel.js';
 import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
 import { HomeEdge } from './home-edge.js';
+import type { HomeSiteHost } from './home-site.js';
 import { NetworkWatch } from './network-watch.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
@@ -62,6 +65,7 @@ export class Client {
   readonly #tunnels = new Map<string, ClientTunnel>();
   readonly #deadlines = new Deadlines();
   readonly #network: NetworkWatch;
+  readonly #access: AccessLog;
   #home: HomeEdge;
   /** Of earlier configs, until their visitors are done. */
   readonly #oldHomes = new Map<HomeEdge, NodeJS.Timeout>();
@@ -83,6 +87,7 @@ export class Client {
     this.#options = options;
     this.#token = parseToken(options.config.token);
     for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
+    this.#access = new AccessLog(options.config.accessLog, options.log);
     this.#home = this.#openHome(this.#tunnels.values());
     this.#network = new NetworkWatch(() => this.#onNetworkChanged());
   }
@@ -110,6 +115,7 @@ export class Client {
     } finally {
       await this.#goodBye();
       this.#release();
+      await this.#access.close();
     }
   }
 
@@ -151,6 +157,7 @@ export class Client {
     }
     this.#giveBack(changes.release, new Set(wanted.tunnels.map(({ name }) => name)));
     for (const spec of changes.claim) this.#claim(spec.name, tunnels.get(spec.name));
+    this.#access.configure(this.#options.config.accessLog);
     this.#options.events.changed();
     return changes;
   }
@@ -249,7 +256,12 @@ export class Client {
     const { config, log } = this.#options;
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
-    const exchanged = () => undefined;
+    const exchanged: HomeSiteHost['exchanged'] = (record, visitor, { spec }) =>
+      this.#access.exchanged(record, {
+        visitor,
+        tunnel: spec.name,
+        public: record.request?.hostname ?? spec.host ?? '',
+      });
     const options = { deadlines: this.#deadlines, dialMs, acme, stateDir, log, onCertificate, exchanged };
     try {
       return HomeEdge.open(tunnels, options);

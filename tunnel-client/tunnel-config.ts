@@ -5,6 +5,7 @@
  * What the command line says (tunnel-overrides.ts) comes before what the file says. Owns nothing. Used by: the verbs of
  * `tunnel`.
  */
+import { type AccessConfig, readAccessLog } from '../shared/access-log/access-config.js';
 import type { Address } from '../shared/address.js';
 import { type AcmeConfig, type AcmePlace, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
@@ -59,6 +60,8 @@ export interface TunnelConfig {
   /** In the order of the file; may be empty. */
   readonly tunnels: TunnelSpec[];
   readonly log: LogConfig;
+  /** Of tunnels whose TLS ends here; the relay knows nothing of their requests. */
+  readonly accessLog: AccessConfig;
   /** How long one attempt to reach the relay may take, in milliseconds. */
   readonly dialMs: number;
   /** How long streams may finish after a signal, in milliseconds. */
@@ -158,6 +161,7 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
   const relayCa = root.value('relay_ca_file', certificateFile(root.folder), { default: undefined });
   const token = root.secret('token', { override: before.token });
   const acme = root.section('acme', (section) => readAcme(section, AT_HOME));
+  const ownStateDir = root.path('state_dir', { default: undefined }) ?? stateDir;
   return {
     relayUrl: before.relayUrl ?? relayUrl,
     relayAddress: before.relayAddress ?? relayAddress,
@@ -173,9 +177,10 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     dialMs: root.duration('connect_timeout', { min: 100, default: 10 * SECOND }),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
     acme,
-    stateDir: root.path('state_dir', { default: undefined }) ?? stateDir,
+    stateDir: ownStateDir,
     tunnels: readTunnels(root, acme),
     log: root.section('log', readLogConfig),
+    accessLog: root.section('access_log', (fields) => readAccessLog(fields, ownStateDir, 'stderr')),
     path: undefined,
   };
 }
