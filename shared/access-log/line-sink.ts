@@ -128,15 +128,17 @@ export class LineSink {
 
   async #append(path: string, text: string): Promise<void> {
     const { maxFileBytes, maxFiles } = this.#options;
-    this.#file ??= await openForAppending(path);
-    if (this.#file.size >= maxFileBytes) {
+    let file = this.#file ?? (await openForAppending(path));
+    this.#file = file;
+    if (file.size >= maxFileBytes) {
       await this.#closeFile();
       await moveOn(path, maxFiles);
+      file = await openForAppending(path);
+      this.#file = file;
     }
-    this.#file ??= await openForAppending(path);
     const bytes = Buffer.from(text);
-    await this.#file.handle.appendFile(bytes);
-    this.#file.size += bytes.length;
+    await file.handle.appendFile(bytes);
+    file.size += bytes.length;
   }
 
   async #closeFile(): Promise<void> {
