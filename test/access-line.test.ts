@@ -26,7 +26,7 @@ const config = (changes: Partial<AccessConfig> = {}): AccessConfig => ({
 });
 
 function record(text: string, changes: Partial<ExchangeRecord> = {}): ExchangeRecord {
-  const request = parseRequestHead(`${text}\r\n`, { headBytes: 65_536, fields: 100 });
+  const request = parseRequestHead(text, { headBytes: 65_536, fields: 100 });
   const known = { requestId: 'id1', route: undefined, status: 200, code: undefined, ms: 12.345, firstByteMs: 3 };
   return { request, ...known, bytesIn: 5, bytesOut: 99, ...changes };
 }
