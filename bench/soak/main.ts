@@ -60,7 +60,9 @@ async function run(): Promise<Soak> {
     const options = { world, traffic, ledger, random: new Random(seed), say };
     const unrecovered = await letFaultsHappen(options, endAtMs - QUIET_END_MS);
     await pause(Math.max(0, endAtMs - performance.now()));
+    say('visitors leave');
     await traffic.close();
+    say('visitors have left');
     const growths = watch.growths();
     const after = await descriptorsAtRest(watch, before);
     const descriptors = [...before].map(([name, count]) => ({ name, before: count, after: after.get(name) ?? 0 }));

@@ -85,7 +85,7 @@ export class Traffic {
     const fromMs = performance.now();
     const deadline = AbortSignal.timeout(DEADLINE_MS);
     try {
-      await act(deadline);
+      await Promise.race([act(deadline), aborted(deadline)]);
       this.#ledger.note(kind, fromMs, undefined);
     } catch (error) {
       this.#ledger.note(kind, fromMs, deadline.aborted ? new Unanswered(`nothing in ${DEADLINE_MS} ms`) : error);
@@ -122,6 +122,8 @@ export class Traffic {
   async #webSocket(signal: AbortSignal): Promise<void> {
     const where = { port: this.#world.ports.https, servername: HOST, ca: this.#world.ca, headers: { host: HOST } };
     const socket = new WebSocket(`wss://127.0.0.1:${where.port}/echo`, where);
+    // Each wait hears of it as well.
+    socket.on('error', () => {});
     const end = () => socket.terminate();
     signal.addEventListener('abort', end);
     try {
@@ -160,11 +162,18 @@ export class Traffic {
     // An early refusal of an upload may break off its rest.
     asked.on('error', () => {});
     if (response.statusCode === 200) return response;
+    response.on('error', () => {});
     response.resume();
     throw new Error(
       `${options.path} was answered ${response.statusCode} ${response.headers['x-sallyport-error'] ?? ''}`,
     );
   }
+}
+
+/** A visitor that does not even end when told counts as unanswered. */
+async function aborted(signal: AbortSignal): Promise<never> {
+  await once(signal, 'abort');
+  throw signal.reason;
 }
 
 async function bodyOf(response: IncomingMessage, pieceMs = 0): Promise<Buffer> {
@@ -178,7 +187,11 @@ async function bodyOf(response: IncomingMessage, pieceMs = 0): Promise<Buffer> {
 
 /** The next event of this name; rejects when the socket ends first. */
 async function heard(socket: WebSocket, event: 'open' | 'message' | 'close'): Promise<unknown[]> {
-  if (event === 'close' && socket.readyState === WebSocket.CLOSED) return [];
+  if (socket.readyState === WebSocket.CLOSED) {
+    // Nothing more comes: it ended while nobody listened.
+    if (event === 'close') return [];
+    throw new Error('the WebSocket was closed');
+  }
   const stop = new AbortController();
   const ended = once(socket, 'close', { signal: stop.signal }).then((args): unknown[] => {
     if (event === 'close') return args;
