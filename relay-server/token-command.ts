@@ -10,11 +10,13 @@ import { formatAddress } from '../shared/address.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { formatJoinLine, type JoinLine } from '../shared/join-line.js';
+import type { LogFields } from '../shared/log-fields.js';
 import type { Secret } from '../shared/secret.js';
 import { tableLines } from '../shared/terminal-text.js';
 import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { recordVerb } from './ops/audit/audit-verb.js';
 import { tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
@@ -94,7 +96,10 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
   const expiresAtMs = endOf(options.expires);
   const config = readRelayConfig(findRelayConfig(options.config));
   const relay = await joinFactsOf(config);
-  printIssued(TokenStore.open(config.stateDir).create(name, grants, expiresAtMs), relay, options, io);
+  const issued = TokenStore.open(config.stateDir).create(name, grants, expiresAtMs);
+  // First the secret, which is shown only once, whatever the audit log's disk says.
+  printIssued(issued, relay, options, io);
+  await recordVerb(config.auditLog, 'token-created', factsOf(issued.record));
 }
 
 /** @throws {TunnelError} CONFIG_INVALID. */
@@ -106,9 +111,11 @@ export function runTokenList(options: TokenListOptions, io: CommandIo): void {
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
-export function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): void {
-  openStore(options).revoke(name);
+export async function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): Promise<void> {
+  const config = readRelayConfig(findRelayConfig(options.config));
+  TokenStore.open(config.stateDir).revoke(name);
   io.note(`Revoked token ${name}. A running relay ends its sessions within a second.`);
+  await recordVerb(config.auditLog, 'token-revoked', { tokenName: name });
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
@@ -119,6 +126,7 @@ export async function runTokenRotate(name: string, options: TokenRotateOptions, 
   const issued = TokenStore.open(config.stateDir).rotate(name, expiresAtMs);
   if (!options.json) io.note(`The old secret of token ${name} has ended, and a running relay ends its sessions.`);
   printIssued(issued, relay, options, io);
+  await recordVerb(config.auditLog, 'token-rotated', factsOf(issued.record));
 }
 
 /**
@@ -154,6 +162,12 @@ function printIssued(issued: IssuedToken, relay: JoinFacts, options: { json?: bo
 
 function openStore(options: ConfigOption): TokenStore {
   return TokenStore.open(readRelayConfig(findRelayConfig(options.config)).stateDir);
+}
+
+/** What the audit log says of a token. */
+function factsOf(record: TokenRecord): LogFields {
+  const expires = record.expiresAtMs === undefined ? 'never' : new Date(record.expiresAtMs).toISOString();
+  return { tokenName: record.name, tokenId: record.id, grants: grantsOf(record), expires };
 }
 
 function endOf(expires: string | undefined): number | undefined {

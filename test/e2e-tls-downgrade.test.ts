@@ -289,8 +289,8 @@ test('the operator sees the names, and after relay host forget a client may clai
   const io = recordingIo();
   runHostList({ config }, io);
   assert.match(io.printed.join('\n'), /vault\.relay\.localhost +at the client +home/);
-  assert.throws(() => runHostForget(OTHER, { config }, io), { code: 'USAGE_INVALID' });
-  runHostForget('Vault.relay.localhost', { config }, io);
+  await assert.rejects(runHostForget(OTHER, { config }, io), { code: 'USAGE_INVALID' });
+  await runHostForget('Vault.relay.localhost', { config }, io);
   assert.equal(await knock(relay.port('https'), VAULT), ALERT);
   await relay.client(t, [relayTunnel(world.origin)], { clientId: 'second' });
   assert.equal(await knock(relay.port('https'), VAULT), `certificate DNS:${VAULT}`);

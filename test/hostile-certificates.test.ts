@@ -30,7 +30,7 @@ function world(t: TestContext) {
   const stateDir = temporaryFolder(t);
   const store = CertificateStore.open(stateDir);
   const shared = { store, issuer, orders, questions, cas: undefined, keyType: undefined, log: silentLog };
-  const wishes = { onChange: () => {}, mayHave: () => true, random: () => 0 };
+  const wishes = { onIssued: undefined, onChange: () => {}, mayHave: () => true, random: () => 0 };
   const open = () => new ManagedCertificate(NAME, { ...shared, ...wishes, now: issuer.now });
   return { issuer, store, open, folder: join(stateDir, 'certificates') };
 }

@@ -27,6 +27,7 @@ function world(t: TestContext, random = 0) {
     orders,
     questions,
     cas: undefined,
+    onIssued: undefined,
     onChange: () => {},
     mayHave: () => true,
     keyType: undefined,

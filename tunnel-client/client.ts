@@ -8,10 +8,11 @@
  * Owns: the session, the tunnels, the clock of deadlines, the network watch, the home edge. Owned by: the verb `tunnel up`.
  * The one door of p-retry.
  */
+
 import pRetry from 'p-retry';
+import { AccessLog } from '../shared/access-log/access-log.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
-import type { ExchangeRecord } from '../shared/http/http-site.js';
 import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
@@ -27,6 +28,7 @@ import { ClientTunnel } from './client-tunnel.js';
 import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
 import { HomeEdge } from './home-edge.js';
+import type { HomeSiteHost } from './home-site.js';
 import { NetworkWatch } from './network-watch.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
@@ -73,6 +75,7 @@ export class Client {
     handshakes: { done: 0, failed: 0 },
   };
   readonly #network: NetworkWatch;
+  readonly #access: AccessLog;
   #home: HomeEdge;
   /** Of earlier configs, until their visitors are done. */
   readonly #oldHomes = new Map<HomeEdge, NodeJS.Timeout>();
@@ -94,6 +97,7 @@ export class Client {
     this.#options = options;
     this.#token = parseToken(options.config.token);
     for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
+    this.#access = new AccessLog(options.config.accessLog, options.log);
     this.#home = this.#openHome(this.#tunnels.values());
     this.#network = new NetworkWatch(() => this.#onNetworkChanged());
   }
@@ -121,6 +125,7 @@ export class Client {
     } finally {
       await this.#goodBye();
       this.#release();
+      await this.#access.close();
     }
   }
 
@@ -172,6 +177,7 @@ export class Client {
     }
     this.#giveBack(changes.release, new Set(wanted.tunnels.map(({ name }) => name)));
     for (const spec of changes.claim) this.#claim(spec.name, tunnels.get(spec.name));
+    this.#access.configure(this.#options.config.accessLog);
     this.#options.events.changed();
     return changes;
   }
@@ -270,6 +276,15 @@ export class Client {
     const { config, log } = this.#options;
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
+    const exchanged: HomeSiteHost['exchanged'] = (record, visitor, tunnel) => {
+      const { spec } = tunnel;
+      tunnel.exchanges.note(record);
+      this.#access.exchanged(record, {
+        visitor,
+        tunnel: spec.name,
+        public: record.request?.hostname ?? spec.host ?? '',
+      });
+    };
     const http2 = offersHttp2(config.http2);
     const { handshakes } = this.#counts;
     const options = {
@@ -280,7 +295,7 @@ export class Client {
       stateDir,
       log,
       onCertificate,
-      exchanged: (record: ExchangeRecord, _visitor: string, tunnel: ClientTunnel) => tunnel.exchanges.note(record),
+      exchanged,
       handshakes,
     };
     try {

@@ -30,11 +30,10 @@ import { type ExchangeRecord, HSTS_FIELD, type HttpLimits, type SiteConnection }
 import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
-import { newRequestId } from '../../shared/request-id.js';
-import { Splice } from '../../shared/splice.js';
 import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
-import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import type { Tunnel } from '../sessions/tunnel.js';
+import { carryVisit, type OnCarried } from './carry-visit.js';
 import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
   ALERT_DECODE_ERROR,
@@ -74,6 +73,8 @@ export interface EdgeOptions {
   readonly refused: (code: ErrorCode) => void;
   /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
   readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
+  /** A connection whose TLS ends elsewhere ended. */
+  readonly carried: OnCarried;
 }
 
 /** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
@@ -250,25 +251,16 @@ export class Edge implements SiteHost {
     return tunnel?.tls === 'relay' ? undefined : tunnel;
   }
 
-  async #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
-    const visit: Visit = {
-      visitorAddress: visitor.address,
-      visitorPort: visitor.port,
-      publicAddress: visitor.publicAddress,
-      publicPort: visitor.publicPort,
-      authority: hello.serverName ?? '',
-      alpn: hello.alpn.find(isOpeningText) ?? '',
-      tlsVersion: '',
-      tlsEnds: tunnel.tls,
-      id: newRequestId(),
-    };
-    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
-    new Splice(socket, stream, {
+  #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
+    const { limits, carried, refused } = this.#options;
+    const alpn = hello.alpn.find(isOpeningText) ?? '';
+    return carryVisit(socket, visitor, tunnel, {
+      kind: 'tls',
       deadlines: this.deadlines,
-      idleMs: this.#options.limits.tcpIdleMs,
-      onClose: (error) => {
-        if (error !== undefined && error.code !== 'STREAM_RESET') this.#options.refused(error.code);
-      },
+      idleMs: limits.tcpIdleMs,
+      said: { authority: hello.serverName ?? '', alpn, tlsEnds: tunnel.tls },
+      carried,
+      refused,
     });
   }
 

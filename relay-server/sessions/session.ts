@@ -16,6 +16,7 @@ import { type Claim, type Probe, readClientMessage, type Watch, type WatchedRequ
 import type { MuxStream } from '../../shared/mux/stream.js';
 import { isTunnelName } from '../../shared/opening.js';
 import { shortened } from '../../shared/printable.js';
+import type { Audit } from '../ops/audit/audit-log.js';
 import type { Tunnel } from './tunnel.js';
 
 /** What a control message takes: what a CA said may be longer. */
@@ -42,6 +43,7 @@ export interface SessionLimits {
 export interface SessionHost {
   readonly limits: SessionLimits;
   readonly log: Log;
+  readonly audit: Audit;
   /** Finds, checks and prepares the tunnel for a claim. Rejects with NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN … */
   claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }>;
   /** Throws what a claim like this one would be denied with. */
@@ -218,9 +220,17 @@ export class Session {
       const { code, message } = asTunnelError(error);
       link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON) });
       this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
+      this.#auditDenial(claim, code);
     } finally {
       if (this.#isWanted(claim)) this.#claims.delete(name);
     }
+  }
+
+  #auditDenial({ name, host, tcpPort }: Claim, code: ErrorCode): void {
+    const { tokenName } = this.owner;
+    const address = host ?? `:${tcpPort}`;
+    const facts = { tokenName, client: this.clientAddress, session: this.id, tunnel: name, public: address, code };
+    this.#host.audit('claim-denied', facts);
   }
 
   #probe(link: LiveLink, probe: Probe): void {

@@ -13,6 +13,7 @@ import type { Log } from '../../shared/log.js';
 import type { Proof } from '../../shared/messages.js';
 import { CodeCounts } from '../../shared/metrics/code-counts.js';
 import { AGENT } from '../../shared/version.js';
+import type { Audit } from '../ops/audit/audit-log.js';
 import { FailuresPerMinute, HeldPerAddress } from './address-limits.js';
 import { Devices } from './devices.js';
 import { type ProvenLink, shakeHands } from './handshake.js';
@@ -32,6 +33,7 @@ export interface SessionsOptions {
   readonly relay: string;
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   /** The token of this id, if there is one. */
   readonly token: (tokenId: string) => TokenRecord | undefined;
   readonly claim: SessionHost['claim'];
@@ -51,6 +53,7 @@ export interface SessionCounts {
 export class Sessions implements SessionHost {
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   readonly claim: SessionHost['claim'];
   readonly probe: SessionHost['probe'];
   readonly watch: SessionHost['watch'];
@@ -69,6 +72,7 @@ export class Sessions implements SessionHost {
     this.#options = options;
     this.limits = options.limits;
     this.log = options.log;
+    this.audit = options.audit;
     this.claim = options.claim;
     this.probe = options.probe;
     this.watch = options.watch;
@@ -175,6 +179,7 @@ export class Sessions implements SessionHost {
     this.counts.began += 1;
     this.devices.came(session, proof.agent);
     this.log.info({ session: session.id, tokenName: token.name, client: address, agent: proof.agent }, 'session began');
+    this.audit('token-used', { tokenName: token.name, client: address, session: session.id, agent: proof.agent });
     return session;
   }
 
@@ -205,7 +210,10 @@ export class Sessions implements SessionHost {
   }
 
   #refuse(link: Link, error: TunnelError, address: string): void {
-    if (error.code === 'TOKEN_REJECTED') this.#failures.count(address);
+    if (error.code === 'TOKEN_REJECTED') {
+      this.#failures.count(address);
+      this.audit('login-failed', { client: address, code: error.code });
+    }
     this.#options.refused(error.code);
     this.log.warn({ client: address, code: error.code, reason: error.message }, 'link refused');
     link.sendMessage({ type: 'refused', code: error.code, message: error.message });

@@ -10,7 +10,12 @@
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
 import type { CertificateStore, StoredCertificate } from './certificate-store.js';
-import { type CertificateLog, type CertificateStatus, tlsServerOptions } from './certificates.js';
+import {
+  type CertificateLog,
+  type CertificateStatus,
+  type IssuedCertificate,
+  tlsServerOptions,
+} from './certificates.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Issuer } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
@@ -38,6 +43,7 @@ export interface CertificateTools {
   readonly log: CertificateLog;
   /** Whether somebody may still have a certificate for this name; asked when its turn to order has come. */
   readonly mayHave: (name: string) => boolean;
+  readonly onIssued: ((issued: IssuedCertificate) => void) | undefined;
   /** The status of a certificate has changed. */
   readonly onChange: () => void;
   /** Milliseconds since 1970. */
@@ -208,6 +214,7 @@ export class ManagedCertificate {
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
     // When the CA wants it replaced is asked at the next look: whoever waits for the certificate need not wait for that.
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');
+    this.#tools.onIssued?.({ hostname: this.name, issuer: kept.ca, notAfterMs: kept.notAfterMs });
   }
 
   /** Another process may have renewed it meanwhile. */
