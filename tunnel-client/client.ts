@@ -354,7 +354,8 @@ export class Client {
     this.#retryAtMs = performance.now() + delayMs;
     this.#setState('waiting');
     const { code, message } = error;
-    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, 'relay lost, will try again');
+    const what = this.#servedMs > 0 ? 'relay lost, will try again' : 'cannot reach the relay, will try again';
+    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, what);
     this.#options.events.reconnecting({ code, message, retryInMs: Math.round(delayMs) });
     await sleep(delayMs, this.#stop.signal);
   }

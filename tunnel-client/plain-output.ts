@@ -163,12 +163,17 @@ function sentenceOf(event: ClientEvent): string {
     case 'certificate':
       return certificateSentence(event);
     case 'reconnecting':
-      return `reconnecting in ${(event.retryInMs / 1_000).toFixed(1)}s: ${reasonOf(event.code, event.message)}`;
+      return `reconnecting ${inSeconds(event.retryInMs)}: ${reasonOf(event.code, event.message)}`;
     case 'failed':
       return `failed: ${reasonOf(event.code, event.message)}`;
     case 'stopped':
       return 'stopped';
   }
+}
+
+function inSeconds(ms: number): string {
+  const seconds = (ms / 1_000).toFixed(1);
+  return seconds === '0.0' ? 'now' : `in ${seconds}s`;
 }
 
 function certificateSentence({ name, state, host, issuer, notAfter, error, retryAt }: CertificateEvent): string {
@@ -179,6 +184,6 @@ function certificateSentence({ name, state, host, issuer, notAfter, error, retry
 }
 
 function reasonOf(code: ErrorCode, message = ''): string {
-  const cure = cureOf(code);
+  const cure = cureOf(code, message);
   return `${code}: ${message}${cure === undefined ? '' : ` (${cure})`}`;
 }

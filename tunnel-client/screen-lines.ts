@@ -20,12 +20,17 @@ export type Line = readonly Span[];
 export interface ScreenFacts {
   /** Milliseconds since 1970, for the age of failures. */
   readonly nowMs: number;
+  /** Reasons longer than this go on below. */
+  readonly columns: number;
   rateOf(tunnelName: string): Rate;
 }
 
 /** A tunnel that works again shows its newest failure for so long. */
 const FAILURE_SHOWN_MS = 5 * 60_000;
 const LABEL_COLUMNS = 8;
+/** What a wrapped line goes on with, and how many rows it may take: other tunnels have something to say, too. */
+const INDENT = '    ';
+const MAX_WRAPPED_ROWS = 6;
 
 const SGR: Readonly<Record<Exclude<Style, 'plain'>, number>> = { bold: 1, dim: 2, good: 32, warn: 33, bad: 31 };
 
@@ -114,16 +119,16 @@ function tunnelLines(tunnel: TunnelStatus, facts: ScreenFacts): Line[] {
       [online ? 'bold' : 'dim', printable(tunnel.url)],
       ['plain', ` → ${printable(tunnel.origin)}`],
     ],
-    ...certificateLines(tunnel, facts.nowMs),
+    ...certificateLines(tunnel, facts),
     trafficLine(tunnel, facts.rateOf(tunnel.name)),
     ...(isRecent || !online ? failureLines(tunnel.lastError, facts) : []),
   ];
 }
 
-function certificateLines({ certificate }: TunnelStatus, nowMs: number): Line[] {
+function certificateLines({ certificate }: TunnelStatus, { nowMs, columns }: ScreenFacts): Line[] {
   if (certificate === undefined) return [];
   const style = isUsable(certificate, nowMs) && certificate.state !== 'waiting' ? 'dim' : 'warn';
-  return [[[style, `  end-to-end: ${certificateText(certificate, nowMs)}`]]];
+  return wrapped([[style, `  end-to-end: ${certificateText(certificate, nowMs)}`]], columns);
 }
 
 function trafficLine(tunnel: TunnelStatus, rate: Rate): Line {
@@ -142,6 +147,26 @@ function failureLines(error: LastError | undefined, facts: ScreenFacts): Line[] 
     ['dim', age],
     ['plain', ` ${printable(error.message)}`],
   ];
-  const cure = cureOf(error.code);
-  return cure === undefined ? [failure] : [failure, [['plain', `    ${cure}`]]];
+  const cure = cureOf(error.code, error.message);
+  return [failure, ...(cure === undefined ? [] : [[['plain', `    ${cure}`]] satisfies Line])].flatMap((line) =>
+    wrapped(line, facts.columns),
+  );
+}
+
+/** A line broken between words where it is wider than the screen; a single word that is, is left to be cut. */
+function wrapped(line: Line, columns: number): Line[] {
+  const rows: Span[][] = [[]];
+  let width = 0;
+  for (const [style, text] of line) {
+    for (const word of text.match(/ *[^ ]+| +/g) ?? []) {
+      if (width > INDENT.length && width + displayWidth(word) > columns && rows.length < MAX_WRAPPED_ROWS) {
+        rows.push([[style, INDENT + word.trimStart()]]);
+        width = INDENT.length + displayWidth(word.trimStart());
+      } else {
+        rows.at(-1)?.push([style, word]);
+        width += displayWidth(word);
+      }
+    }
+  }
+  return rows;
 }

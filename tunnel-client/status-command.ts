@@ -108,6 +108,6 @@ function tunnelFailureLines(tunnel: TunnelStatus, nowMs: number): string[] {
 function failureLines(error: LastError | undefined, nowMs: number): string[] {
   if (error === undefined) return [];
   const failure = `  ${printable(error.code)} ${roundedSpan(nowMs - error.atMs)} ago: ${printable(error.message)}`;
-  const cure = cureOf(error.code);
+  const cure = cureOf(error.code, error.message);
   return cure === undefined ? [failure] : [failure, `  ${cure}`];
 }
