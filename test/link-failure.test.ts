@@ -4,15 +4,14 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
-import { makeCaCertificate, makeKey } from '../relay-server/certs/local-issuer.js';
 import { TunnelError } from '../shared/errors.js';
 import { generateToken } from '../shared/token.js';
 import { openRelayLink } from '../tunnel-client/dial-relay.js';
 import { linkFailure } from '../tunnel-client/link-failure.js';
 import { parseTunnelConfig } from '../tunnel-client/tunnel-config.js';
+import { testCertificate } from './support/test-certificate.js';
 
 const UNRECOGNIZED_NAME = Buffer.from('15030300020270', 'hex');
-const dayMs = 86_400_000;
 
 async function listen(t: TestContext, server: Server): Promise<number> {
   server.listen(0, '127.0.0.1');
@@ -46,8 +45,7 @@ test('a port where nothing listens', async (t) => {
 });
 
 test('a certificate that nobody here trusts, with the name of who signed it', async (t) => {
-  const key = await makeKey();
-  const cert = await makeCaCertificate(key, { fromMs: Date.now() - dayMs, toMs: Date.now() + dayMs });
+  const { key, cert } = await testCertificate();
   const port = await listen(t, createTlsServer({ key, cert }));
   assert.match(
     await failureAt(port),
