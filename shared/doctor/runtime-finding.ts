@@ -2,7 +2,7 @@
  * RuntimeFinding: whether the Node.js that runs us still gets security fixes. It never fails: the programs work, and what
  * a distribution patches by itself cannot be seen from its number. Pure.
  */
-import { type Finding, pass } from './check.js';
+import { type Finding, pass, skip } from './check.js';
 
 /** The first release of each line with the fixes of July 2026 (HTTP/2 and TLS). */
 const PATCHED: ReadonlyMap<number, readonly [minor: number, patch: number]> = new Map([
@@ -19,8 +19,9 @@ export function runtimeFinding(version: string): Finding {
   const isPatched =
     since === undefined ? major > NEWEST : minor > since[0] || (minor === since[0] && patch >= since[1]);
   if (isPatched) return pass(`Node.js ${version}`);
-  return pass(
-    `Node.js ${version}, which lacks security fixes`,
+  // Whether a distribution patches this one cannot be seen from here: neither PASS nor FAIL would be true.
+  return skip(
+    `Node.js ${version}, which lacks security fixes of July 2026`,
     'Install Node.js 24.18.1 or newer, unless your distribution patches this one.',
   );
 }
