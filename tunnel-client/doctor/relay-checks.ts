@@ -90,6 +90,9 @@ export function checkClock(patient: Patient): Finding {
 export async function checkWebSocket(patient: Patient, signal: AbortSignal): Promise<Finding> {
   const { config } = patient;
   if (config === undefined) return skipWithout('a configuration');
+  const { best } = patient;
+  const isShown = best?.certificate !== undefined && best.certificate.problem === undefined;
+  if (best?.tcpMs !== undefined && !isShown) return skipWithout('a certificate');
   let isOpen = false;
   try {
     const onConnected = () => {
