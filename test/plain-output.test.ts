@@ -58,6 +58,11 @@ test('plain mode writes a line per event, with the cure behind the failure', () 
   assert.equal(lines[7], 'stopped');
 });
 
+test('a tunnel without its certificate is up, but says what it waits for', () => {
+  const text = formatPlain({ event: 'up', ...home, waitsForCertificate: true });
+  assert.equal(text, 'home is up, waiting for its certificate: https://home.example.com -> http://127.0.0.1:8123');
+});
+
 test('a message that names its cure gets no second one', () => {
   const message =
     "Cannot claim a.example.com: TLS of it ends at home. Write tls: end-to-end, or do: relay host forget 'a'";

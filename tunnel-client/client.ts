@@ -16,6 +16,7 @@ import type { Denied } from '../shared/messages.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
+import { waitsForCertificate } from './certificate-text.js';
 import { ClientSession } from './client-session.js';
 import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
@@ -35,7 +36,8 @@ const STANDSTILL_MS = 15_000;
 
 /** Who wants to know what happens. */
 export interface ClientEvents {
-  up(tunnel: { name: string; url: string; origin: string }): void;
+  /** The relay serves it; `waitsForCertificate`: visitors are turned away here for as long. */
+  up(tunnel: { name: string; url: string; origin: string; waitsForCertificate?: true }): void;
   denied(denied: { name: string; code: ErrorCode; message: string }): void;
   /** Without a failure when that was asked for. */
   down(tunnel: { name: string; url: string; code?: ErrorCode; message?: string }): void;
@@ -306,7 +308,13 @@ export class Client {
   #onUp(tunnel: ClientTunnel): void {
     const { name, origin } = tunnel.spec;
     this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
-    this.#options.events.up({ name, url: tunnel.url, origin: origin.text });
+    const waits = waitsForCertificate(this.#home.certificateOf(tunnel), Date.now());
+    this.#options.events.up({
+      name,
+      url: tunnel.url,
+      origin: origin.text,
+      ...(waits ? { waitsForCertificate: true } : {}),
+    });
     this.#options.events.changed();
     this.#home.up(tunnel);
   }

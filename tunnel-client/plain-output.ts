@@ -23,6 +23,8 @@ export interface UpEvent {
   readonly url: string;
   /** The origin as the person wrote it. */
   readonly origin: string;
+  /** Visitors are turned away until its certificate is there; the event `certificate` follows. */
+  readonly waitsForCertificate?: true;
 }
 
 /** The tunnel can no longer be visited; without a failure when that was asked for. */
@@ -155,7 +157,7 @@ export function formatPlain(event: ClientEvent): string {
 function sentenceOf(event: ClientEvent): string {
   switch (event.event) {
     case 'up':
-      return `${event.name} is up: ${event.url} -> ${event.origin}`;
+      return `${event.name} is up${event.waitsForCertificate ? ', waiting for its certificate' : ''}: ${event.url} -> ${event.origin}`;
     case 'down':
       return `${event.name} is down: ${event.url}${event.code === undefined ? '' : `, ${reasonOf(event.code, event.message)}`}`;
     case 'denied':

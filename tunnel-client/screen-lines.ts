@@ -5,7 +5,7 @@
  */
 import { printable } from '../shared/printable.js';
 import { counted, displayWidth, fitted, padded, roundedBytes, roundedSpan } from '../shared/terminal-text.js';
-import { certificateText, isUsable } from './certificate-text.js';
+import { certificateText, isUsable, waitsForCertificate } from './certificate-text.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 import type { Rate } from './traffic-rates.js';
@@ -106,13 +106,15 @@ function linksLine(links: readonly LinkStatus[]): Line {
 }
 
 function tunnelLines(tunnel: TunnelStatus, facts: ScreenFacts): Line[] {
-  const style = TUNNEL_STYLES[tunnel.state];
   const online = tunnel.state === 'online';
+  const waits = online && waitsForCertificate(tunnel.certificate, facts.nowMs);
+  const style = waits ? 'warn' : TUNNEL_STYLES[tunnel.state];
+  const state = waits ? ' (up, waiting for its certificate)' : online ? '' : ` (${tunnel.state})`;
   const isRecent = tunnel.lastError !== undefined && facts.nowMs - tunnel.lastError.atMs < FAILURE_SHOWN_MS;
   return [
     [
       [style, `● ${printable(tunnel.name)}`],
-      ['dim', online ? '' : ` (${tunnel.state})`],
+      ['dim', state],
     ],
     [
       ['plain', '  '],
