@@ -40,7 +40,7 @@ test('a port that the CA cannot reach: what it saw, the cure at both ends, and `
   const said = watched.lines.find((line) => line.includes('claim denied')) ?? '';
   assert.match(said, /the CA could not reach port 443 \(tls-alpn-01\)\. It saw: .*Failed to connect to 127\.0\.0\.1/);
   assert.match(said, /Open port 443 in the firewall and check that the A and AAAA records of app\.relay\.localhost/);
-  assert.match(said, /The next attempt is in \d+s; at once with: relay cert renew app\.relay\.localhost/);
+  assert.match(said, /The next attempt is in \d+s; at once, on the VPS: relay cert renew app\.relay\.localhost/);
   const listed = (await verb('list')).stdout;
   assert.match(listed, /^app\.relay\.localhost +waiting +- +- +\d{4}-\d\d-\d\dT/m);
   assert.match(listed, /^app\.relay\.localhost: .*could not reach port 443.* Next attempt: \d{4}-/m);

@@ -148,6 +148,6 @@ export class RelayCertificates {
 function withNextAttempt(error: TunnelError, hostname: string): TunnelError {
   const { code, message, retryInMs } = error;
   if (code !== 'CERTIFICATE_FAILED' || retryInMs === undefined) return error;
-  const next = `The next attempt is in ${roundedSpan(retryInMs)}; at once with: relay cert renew ${hostname}`;
+  const next = `The next attempt is in ${roundedSpan(retryInMs)}; at once, on the VPS: relay cert renew ${hostname}`;
   return new TunnelError(code, `${shortened(message, MAX_FAILURE)} ${next}`, { cause: error, retryInMs });
 }
