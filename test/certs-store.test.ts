@@ -184,6 +184,7 @@ test('any record reads as a record, and a good one as itself', () => {
       failures: time,
       lastError: fc.string(),
       retryAtMs: time,
+      askedCas: fc.array(fc.string(), { maxLength: 20 }),
     },
     { requiredKeys: [], noNullPrototype: true },
   );

@@ -9,8 +9,9 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
-import type { CertificateStore, StoredCertificate } from './certificate-store.js';
+import { type CertificateStore, IMPORTED_CA, type StoredCertificate } from './certificate-store.js';
 import { type CertificateLog, type CertificateStatus, tlsServerOptions } from './certificates.js';
+import { type ChosenCas, withoutFormerFailure } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Issuer } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
@@ -28,8 +29,7 @@ const ASK_AFTER_FAILURE_MS = 6 * HOUR_MS;
 export interface CertificateTools {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
-  /** Folders of the CAs whose certificates count; all when left out. */
-  readonly cas: readonly string[] | undefined;
+  readonly cas: ChosenCas;
   /** When orders may begin. */
   readonly orders: OrderBudget;
   /** When questions about renewal may be asked. */
@@ -62,6 +62,7 @@ export class ManagedCertificate {
     this.name = name;
     this.#tools = tools;
     this.reload();
+    this.#logPause();
   }
 
   /** The certificate for visitors; undefined while there is none. */
@@ -98,7 +99,7 @@ export class ManagedCertificate {
   reload(): void {
     const { store, cas, now } = this.#tools;
     const stored = store.newest(this.name, now(), cas);
-    if (stored === undefined) this.#record = store.readAttempts(this.name);
+    if (stored === undefined) this.#record = withoutFormerFailure(store.readAttempts(this.name), cas);
     else if (stored.chainPem !== this.#stored?.chainPem) this.#serveIfUsable(stored);
   }
 
@@ -232,7 +233,8 @@ export class ManagedCertificate {
     const { chainPem, keyPem } = stored;
     this.#context = createSecureContext({ ...tlsServerOptions, cert: chainPem, key: keyPem.reveal() });
     this.#stored = stored;
-    this.#record = { renewAtMs: renewalTime(stored, undefined, this.#tools.random()), ...stored.record };
+    const record = withoutFormerFailure(stored.record, this.#tools.cas);
+    this.#record = { renewAtMs: renewalTime(stored, undefined, this.#tools.random()), ...record };
   }
 
   /** When the CA wants this certificate replaced (RFC 9773); a moment that was chosen holds until the CA says another. */
@@ -262,7 +264,8 @@ export class ManagedCertificate {
     const { now, random, log } = this.#tools;
     const failures = (this.#record.failures ?? 0) + 1;
     const retryAtMs = now() + retryDelay(failures, random(), failure.retryInMs);
-    this.#record = { ...this.#record, failures, lastError: failure.message, retryAtMs };
+    const askedCas = this.#tools.cas?.filter((ca) => ca !== IMPORTED_CA);
+    this.#record = { ...this.#record, failures, lastError: failure.message, retryAtMs, askedCas };
     await this.#keepRecord(signal);
     const retryAt = new Date(retryAtMs).toISOString();
     const fields = { event: 'certificate_failed', hostname: this.name, code: failure.code, retryAt };
@@ -271,6 +274,15 @@ export class ManagedCertificate {
       cause: failure,
       retryInMs: retryAtMs - now(),
     });
+  }
+
+  /** Whoever has just started the program waits for this name without knowing why. */
+  #logPause(): void {
+    const { now, log } = this.#tools;
+    if (this.#retryAtMs <= now()) return;
+    const retryAt = new Date(this.#retryAtMs).toISOString();
+    const fields = { event: 'certificate_waiting', hostname: this.name, retryAt, reason: this.#record.lastError };
+    log.warn(fields, 'certificate waits for its next attempt');
   }
 
   /** A lost record costs one more question to the CA, so a disk that refuses is only reported. */
