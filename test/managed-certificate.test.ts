@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { IssueFailure } from '../shared/certs/issue-failure.js';
+import type { IssueRequest } from '../shared/certs/issuer.js';
 import { type CertificateTools, ManagedCertificate } from '../shared/certs/managed-certificate.js';
 import { OrderBudget } from '../shared/certs/order-budget.js';
 import { silentLog } from '../shared/log.js';
@@ -187,4 +188,34 @@ test('a failure holds up the CAs that were asked, and no other; a program that s
   issuer.failure = undefined;
   await other.ready();
   assert.equal(other.status.state, 'valid');
+});
+
+test('a certificate of a former CA serves on, is replaced now, and the new CA is not asked about it', async (t) => {
+  const { issuer, store, open } = world(t);
+  const before = open();
+  await before.ready();
+  const cas = ['new-ca', IMPORTED_CA];
+  const replaced: (string | undefined)[] = [];
+  const next = {
+    name: 'new-ca',
+    renewalWindow: () => issuer.renewalWindow(),
+    issue: async (request: IssueRequest) => {
+      replaced.push(request.replaces);
+      return { ...(await issuer.issue(request)), issuer: 'new-ca' };
+    },
+  };
+  issuer.failure = new IssueFailure('unreachable', 'the new CA is down');
+  const certificate = open({ cas, issuer: next });
+  await certificate.ready();
+  assert.ok(certificate.context, 'nobody waits for the new CA');
+  assert.ok(certificate.dueAtMs <= issuer.nowMs);
+  await certificate.look();
+  assert.deepEqual([certificate.status.state, certificate.status.issuer], ['waiting', 'test-ca']);
+  assert.ok(certificate.dueAtMs > issuer.nowMs, 'the pause holds for it too');
+  issuer.failure = undefined;
+  issuer.nowMs += 2 * MINUTE_MS;
+  await certificate.look();
+  assert.equal(certificate.status.issuer, 'new-ca');
+  assert.equal(store.newest(NAME, issuer.nowMs, cas)?.ca, 'new-ca');
+  assert.deepEqual([replaced, issuer.questions], [[undefined, undefined], 0]);
 });

@@ -11,7 +11,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { type CertificateStore, IMPORTED_CA, type StoredCertificate } from './certificate-store.js';
 import { type CertificateLog, type CertificateStatus, tlsServerOptions } from './certificates.js';
-import { type ChosenCas, withoutFormerFailure } from './chosen-cas.js';
+import { type ChosenCas, isFormer, withoutFormerFailure } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Issuer } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
@@ -78,18 +78,19 @@ export class ManagedCertificate {
   /** When there is something to do next; milliseconds since 1970, Infinity while something is being done. */
   get dueAtMs(): number {
     if (this.isBusy) return Number.POSITIVE_INFINITY;
-    return Math.min(this.#orderAtMs, this.#stored === undefined ? Number.POSITIVE_INFINITY : this.#askAtMs);
+    return Math.min(this.#orderAtMs, this.#isToBeReplaced ? Number.POSITIVE_INFINITY : this.#askAtMs);
   }
 
   get status(): CertificateStatus {
     const { renewAtMs, lastError, retryAtMs } = this.#record;
     const notAfterMs = this.#stored?.notAfterMs;
+    const isOld = this.#stored !== undefined && this.#isToBeReplaced;
     return {
       name: this.name,
       state: this.#state,
       issuer: this.#stored?.ca,
       notAfterMs,
-      renewAtMs,
+      renewAtMs: isOld ? this.#tools.now() : renewAtMs,
       lastError,
       retryAtMs,
     };
@@ -152,8 +153,13 @@ export class ManagedCertificate {
   get #orderAtMs(): number {
     const { renewAtMs = 0, issuedAtMs = 0, hasty = 0 } = this.#record;
     const calmUntilMs = plausible(calmUntil(issuedAtMs, hasty), this.#tools.now());
-    const wishedMs = this.#stored === undefined ? 0 : Math.max(renewAtMs, calmUntilMs);
+    const wishedMs = this.#isToBeReplaced ? 0 : Math.max(renewAtMs, calmUntilMs);
     return Math.max(wishedMs, this.#retryAtMs);
+  }
+
+  /** Nothing is there, or a certificate whose CA is configured no more: the one that is knows nothing of it. */
+  get #isToBeReplaced(): boolean {
+    return this.#stored === undefined || isFormer(this.#stored.ca, this.#tools.cas);
   }
 
   /** The end of the pause after a failure. */
