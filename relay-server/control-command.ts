@@ -49,7 +49,7 @@ export async function runRestart(options: ControlOptions, io: Pick<CommandIo, 'p
 
 function formatReload({ applied, waiting }: ReloadReport): string {
   const lines = ['Certificates and tokens are up to date.'];
-  if (applied.length > 0) lines.push(`Changed: ${applied.join(', ')}`);
-  if (waiting.length > 0) lines.push(`Not changed: ${waiting.join(', ')}. Do: relay restart`);
+  if (applied.length > 0) lines.push(`Changed: ${applied.join(', ')}.`);
+  if (waiting.length > 0) lines.push(`Waiting for a restart: ${waiting.join(', ')}. Do: relay restart`);
   return printable(lines.join(' '));
 }

@@ -29,6 +29,8 @@ export interface RelayConfig {
   readonly acme: AcmeConfig;
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
+  /** What `tls.hsts` says; undefined when `hsts` follows from the mode. */
+  readonly writtenHsts: boolean | undefined;
   readonly limits: RelayLimits;
   readonly alerts: AlertConfig;
   readonly log: LogConfig;
@@ -142,7 +144,8 @@ export function readRelay(root: Fields): RelayConfig {
     trustedProxies: root.values('trusted_proxies', network),
     tls,
     acme,
-    hsts: hsts ?? isTrustedByBrowsers(tls.mode, acme),
+    hsts: hsts ?? isTrustedByBrowsers({ tls, acme }),
+    writtenHsts: hsts,
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
@@ -180,7 +183,10 @@ function readTls(fields: Fields): RelayTls & { readonly hsts: boolean | undefine
 }
 
 /** A browser that once saw HSTS accepts no untrusted certificate for the name: right only where all of them are real. */
-function isTrustedByBrowsers(mode: RelayTls['mode'], { authorities }: AcmeConfig): boolean {
+export function isTrustedByBrowsers({
+  tls: { mode },
+  acme: { authorities },
+}: Pick<RelayConfig, 'tls' | 'acme'>): boolean {
   const staging = directoryUrlOf('staging');
   return mode === 'files' || (mode === 'acme' && authorities.every(({ directoryUrl }) => directoryUrl !== staging));
 }

@@ -36,6 +36,7 @@ test('a relay needs its domain alone', () => {
       maxHostnames: 1_000,
     },
     hsts: false,
+    writtenHsts: undefined,
     limits: {
       headBytes: 16_384,
       headFields: 100,
