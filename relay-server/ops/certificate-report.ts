@@ -17,21 +17,23 @@ export interface CertificateEntry {
   readonly notAfter: string | null;
   /** When the relay means to renew it. */
   readonly renewAt: string | null;
-  /** The newest failure with its cure, until it worked again. */
+  /** The newest failure with its cure, until it is tried again. */
   readonly lastError: string | null;
   /** The next attempt after that. */
   readonly retryAt: string | null;
 }
 
 export function certificateEntry(status: CertificateStatus): CertificateEntry {
+  // What failed before is being tried again.
+  const isBusy = status.state === 'issuing' || status.state === 'renewing';
   return {
     name: status.name,
     state: status.state,
     issuer: status.issuer ?? null,
     notAfter: isoTime(status.notAfterMs),
     renewAt: isoTime(status.renewAtMs),
-    lastError: status.lastError ?? null,
-    retryAt: isoTime(status.retryAtMs),
+    lastError: isBusy ? null : (status.lastError ?? null),
+    retryAt: isBusy ? null : isoTime(status.retryAtMs),
   };
 }
 

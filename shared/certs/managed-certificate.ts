@@ -13,7 +13,7 @@ import { type CertificateStore, IMPORTED_CA, type StoredCertificate } from './ce
 import { type CertificateLog, type CertificateStatus, tlsServerOptions } from './certificates.js';
 import { type ChosenCas, isFormer, withoutFormerFailure } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
-import type { Issuer } from './issuer.js';
+import type { Issuer, IssueStep } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
 import type { OrderBudget } from './order-budget.js';
 import type { KeyType } from './private-key.js';
@@ -55,6 +55,8 @@ export class ManagedCertificate {
   #unusable: string | undefined;
   #record: StoredRecord = {};
   #attempt: Promise<void> | undefined;
+  /** What a running order waits for. */
+  #step: IssueStep = 'ca';
   #isLooking = false;
 
   /** @throws {TunnelError} CONFIG_INVALID when the store cannot be read. */
@@ -93,6 +95,7 @@ export class ManagedCertificate {
       renewAtMs: isOld ? this.#tools.now() : renewAtMs,
       lastError,
       retryAtMs,
+      awaits: this.#attempt === undefined ? undefined : this.#step,
     };
   }
 
@@ -207,6 +210,9 @@ export class ManagedCertificate {
     const had = this.#stored;
     const kept = await obtainCertificate({
       ...{ store, issuer, cas, hostname: this.name, keyType, signal, now },
+      onStep: (step) => {
+        this.#step = step;
+      },
       isFresh: (stored) => (isForced ? stored.chainPem !== had?.chainPem : this.#isFresh(stored)),
     });
     this.#serve(kept);

@@ -6,7 +6,7 @@ import type { CertificateStore, StoredCertificate } from './certificate-store.js
 import { type ChosenCas, isFormer } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
 import { factsOf } from './issued-chain.js';
-import type { Issuer } from './issuer.js';
+import type { Issuer, IssueStep } from './issuer.js';
 import { type KeyType, makePrivateKey } from './private-key.js';
 import { isHasty } from './renewal-time.js';
 import type { StoredRecord } from './stored-record.js';
@@ -21,6 +21,8 @@ export interface ObtainOptions {
   readonly keyType?: KeyType | undefined;
   /** Whether a stored certificate makes an order needless; asked with the lock held. */
   readonly isFresh: (stored: StoredCertificate) => boolean;
+  /** What is waited for changes. */
+  readonly onStep?: (step: IssueStep) => void;
   readonly signal: AbortSignal;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
@@ -39,7 +41,7 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
     if (isOurs && isFresh(stored)) return stored;
     const keyPem = await makePrivateKey(options.keyType);
     const replaces = isOurs ? { replaces: stored.chainPem } : {};
-    const issued = await issuer.issue({ hostnames: [hostname], keyPem, signal, ...replaces });
+    const issued = await issuer.issue({ hostnames: [hostname], keyPem, signal, onStep: options.onStep, ...replaces });
     lock.refuseLost();
     const { chainPem } = issued;
     refuseOver(chainPem, hostname, now());
