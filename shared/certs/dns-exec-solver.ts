@@ -70,14 +70,11 @@ function stateOf({ code, killed }: Error & { code?: unknown; killed?: boolean },
 
 function failure(
   command: string,
-  verb: string,
   cause: Error & { code?: unknown; killed?: boolean },
   stderr: string,
   timeoutMs: number,
 ): IssueFailure {
   const state = stateOf(cause, timeoutMs);
   const said = stderr.trim() === '' ? '' : `: ${printable(shortened(stderr.trim(), 400))}`;
-  return new IssueFailure('solver', `${command}: ${state}${said}. Run it by hand.`, {
-    cause,
-  });
+  return new IssueFailure('solver', `${command}: ${state}${said}. Run it by hand.`, { cause });
 }
