@@ -42,8 +42,8 @@ test('a port that the CA cannot reach: what it saw, the cure at both ends, and `
   assert.match(said, /Open port 443 in the firewall and check that the A and AAAA records of app\.relay\.localhost/);
   assert.match(said, /The next attempt is in \d+s; at once with: relay cert renew app\.relay\.localhost/);
   const listed = (await verb('list')).stdout;
-  assert.match(listed, /^app\.relay\.localhost +waiting +- +- +\d{4}-\d\d-\d\dT/m);
-  assert.match(listed, /^app\.relay\.localhost: .*could not reach port 443.* Next attempt: \d{4}-/m);
+  assert.match(listed, /^app\.relay\.localhost +waiting +- +- +next attempt in \d+/m);
+  assert.match(listed, /^app\.relay\.localhost: .*could not reach port 443/m);
   const orders = ordersAt(pebble);
   const second = await relay.client(t, [TUNNEL], { noWait: true, clientId: 'second' });
   await second.event('denied app CERTIFICATE_FAILED');
@@ -76,7 +76,7 @@ test('a CA that says when to come back is not asked earlier, and the relay serve
   const running = await home.start(t);
   const { retryAt, reason } = JSON.parse(await failed);
   assert.ok(Date.parse(retryAt) >= Date.now() + 7_190_000, retryAt);
-  assert.match(reason, /the CA limits how much it issues\. It says: "Service busy; retry later"\. Wait: .* in 120 min/);
+  assert.match(reason, /the CA limits how much it issues\. It says: ‘Service busy; retry later’\. Wait: .* in 120 min/);
   const before = asked;
   await running.relay.close();
   const again = await home.start(t);

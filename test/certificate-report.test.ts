@@ -11,8 +11,16 @@ test('while it is tried again the old failure is not told', () => {
     const entry = certificateEntry({ ...failed, state });
     assert.deepEqual([entry.lastError, entry.retryAt], [null, null]);
   }
-  assert.match(
-    formatCertificates([certificateEntry({ ...failed, state: 'waiting' })], NOW_MS),
-    /a\.test: Cannot get it/,
+});
+
+test('a name that waits says when it is tried next, one that is good when it is renewed, and no moment stands twice', () => {
+  const waiting = certificateEntry({ ...failed, state: 'waiting' });
+  assert.equal(
+    formatCertificates([waiting, certificateEntry({ name: 'b.test', state: 'valid', renewAtMs: NOW_MS })], NOW_MS),
+    `NAME    STATE    ISSUER  EXPIRES  RENEWAL
+a.test  waiting  -       -        next attempt in 54s
+b.test  valid    -       -        2027-01-01T12:00Z
+
+a.test: Cannot get it. Do this.`,
   );
 });

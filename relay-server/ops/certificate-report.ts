@@ -4,7 +4,7 @@
  */
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import { printable } from '../../shared/printable.js';
-import { counted, tableLines } from '../../shared/terminal-text.js';
+import { counted, roundedSpan, tableLines } from '../../shared/terminal-text.js';
 
 const DAY_MS = 86_400_000;
 const HEAD = ['NAME', 'STATE', 'ISSUER', 'EXPIRES', 'RENEWAL'];
@@ -40,17 +40,21 @@ export function certificateEntry(status: CertificateStatus): CertificateEntry {
 /** A table, and below it each failure with its cure; without a line break at the end. */
 export function formatCertificates(entries: readonly CertificateEntry[], nowMs: number = Date.now()): string {
   const rows = entries.map((entry) => rowOf(entry, nowMs).map(printable));
-  const failures = entries.flatMap(({ name, lastError, retryAt }) => {
+  const failures = entries.flatMap(({ name, lastError }) => {
     if (lastError === null) return [];
-    const next = retryAt === null ? '' : ` Next attempt: ${retryAt}.`;
-    return ['', printable(`${name}: ${lastError}${next}`)];
+    return ['', printable(`${name}: ${lastError}`)];
   });
   return [...tableLines([HEAD, ...rows]), ...failures].join('\n');
 }
 
 function rowOf({ name, state, issuer, notAfter, renewAt, retryAt }: CertificateEntry, nowMs: number): string[] {
-  const next = retryAt !== null && Date.parse(retryAt) > nowMs ? retryAt : renewAt;
-  return [name, state, issuer ?? '-', expiryOf(notAfter, nowMs), next === null ? '-' : next.slice(0, 16)];
+  return [name, state, issuer ?? '-', expiryOf(notAfter, nowMs), renewalOf({ renewAt, retryAt }, nowMs)];
+}
+
+function renewalOf({ renewAt, retryAt }: Pick<CertificateEntry, 'renewAt' | 'retryAt'>, nowMs: number): string {
+  const leftMs = retryAt === null ? 0 : Date.parse(retryAt) - nowMs;
+  if (leftMs > 0) return `next attempt in ${roundedSpan(leftMs)}`;
+  return renewAt === null ? '-' : `${renewAt.slice(0, 16)}Z`;
 }
 
 function expiryOf(notAfter: string | null, nowMs: number): string {

@@ -55,6 +55,17 @@ export class ChallengesFailed extends Error {
   }
 }
 
+/** The failure of the first name with every way in which it was tried: to mend one of them is enough. Undefined for none. */
+export function failureOfAll(spent: readonly SpentChallenge[]): IssueFailure | undefined {
+  const [first] = spent;
+  const others = spent.filter((one) => one !== first && one.hostname === first?.hostname);
+  if (first === undefined || others.length === 0) return first?.failure;
+  const more = others.map(({ failure }) => failure.message.replace(/^Cannot get a certificate for \S+ from \S+: /, ''));
+  const { reason, message, retryInMs } = first.failure;
+  const text = [message, ...more].join(' Another way failed too: ');
+  return new IssueFailure(reason, `${text} One of them is enough.`, { cause: first.failure, retryInMs });
+}
+
 /**
  * The chain PEM of a new certificate.
  * @throws {ChallengesFailed | AcmeRefusal | IssueFailure}
@@ -216,8 +227,8 @@ function nameOf({ hostname, isWildcard }: Authorization): string {
 function noWay(authorization: Authorization, plan: OrderPlan): IssueFailure {
   const { isWildcard, challenges, status } = authorization;
   const name = nameOf(authorization);
-  const last = plan.spent.findLast((one) => one.hostname === name);
-  if (last !== undefined) return last.failure;
+  const failed = failureOfAll(plan.spent.filter((one) => one.hostname === name));
+  if (failed !== undefined) return failed;
   const offers = challenges.map(({ type }) => type).join(', ') || `nothing (${status})`;
   const here = plan.solvers.map(({ type }) => type).join(', ') || 'nothing';
   const cure = isWildcard ? 'A wildcard needs dns-01: configure it.' : 'Configure one that the CA offers.';

@@ -264,7 +264,7 @@ export class ManagedCertificate {
     } catch (error) {
       if (signal.aborted) return;
       this.#record = { ...this.#record, askAgainAtMs: now() + ASK_AFTER_FAILURE_MS };
-      log.info({ hostname: this.name, reason: asTunnelError(error).message }, 'CA does not say when to renew');
+      log.info({ hostname: this.name, reason: asTunnelError(error).message }, 'CA cannot be asked when to renew');
     }
     await this.#keepRecord(signal);
   }
