@@ -74,7 +74,7 @@ test('the window comes from the CA that knows the certificate', async () => {
 test('each kind of refusal has its reason, what the CA saw, and a cure', () => {
   const attempt = { hostnames: ['app.example.com'], ca: 'ca.test' };
   const table = [
-    ['rateLimited', 429, undefined, 'rate-limited', /the next attempt is in 60 min/],
+    ['rateLimited', 429, undefined, 'rate-limited', /it is not asked again for 60 min/],
     ['connection', 200, 'http-01', 'unreachable', /Open port 80 in the firewall/],
     ['connection', 200, 'tls-alpn-01', 'unreachable', /Open port 443 in the firewall/],
     ['unauthorized', 200, 'http-01', 'wrong-answer', /A and AAAA records of app\.example\.com are the address/],

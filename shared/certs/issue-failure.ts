@@ -195,7 +195,7 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
     case 'caa':
       return `Allow the CA: add the CAA record 0 issue "${attempt.caaIdentity ?? attempt.ca}" for ${name}, or remove the others.`;
     case 'rate-limited':
-      return `Wait: the next attempt is in ${Math.ceil((retryInMs ?? 0) / 60_000)} min. Use staging while you try things out.`;
+      return `Wait: it is not asked again for ${Math.ceil((retryInMs ?? 0) / 60_000)} min. Use staging while you try things out.`;
     case 'account':
       return 'Check the e-mail address and the external account binding (kid, hmac) that the CA gave you.';
     case 'refused':
