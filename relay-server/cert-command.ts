@@ -18,7 +18,7 @@ import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { ACTION_FIELD } from './ops/admin-listener.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
@@ -51,22 +51,22 @@ export function addCertCommands(program: Command, io: CommandIo): void {
     .command('list')
     .description('show every certificate, its next renewal, and what failed')
     .option('--json', 'print one array')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CertListOptions) => runCertList(options, io));
   cert
     .command('renew <name>')
     .description('let the running relay replace a certificate now, also right after a failure')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: CertOptions) => runCertRenew(name, options, io));
   cert
     .command('import <folder>')
     .description('take a certificate that certbot got, e.g. /etc/letsencrypt/live/example.com')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((folder: string, options: CertOptions) => runCertImport(folder, options, io));
   cert
     .command('rollover')
     .description('give the accounts at the CAs new keys')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CertOptions) => runCertRollover(options, io));
 }
 

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { checkAcme } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
 
@@ -18,7 +18,7 @@ export function addCheckCommand(program: Command, io: CommandIo): void {
   program
     .command('check')
     .description('say what is wrong with relay.yaml, the tokens and the certificate files')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CheckOptions) => runCheck(options, io));
 }
 

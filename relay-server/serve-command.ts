@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander';
 import { createLog } from '../shared/log.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
 import { Serving } from './serving.js';
 
@@ -18,7 +18,7 @@ export function addServeCommand(program: Command): void {
     .description(
       'run the relay in the foreground; SIGTERM drains, a second one ends at once, SIGHUP reloads relay.yaml',
     )
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: ServeOptions) => runServe(options));
 }
 

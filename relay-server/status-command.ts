@@ -7,7 +7,7 @@ import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
 import { readRelayConfig } from './relay-config.js';
 
@@ -31,7 +31,7 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
     .command('status')
     .description('show sessions, tunnels, certificates and traffic of the running relay')
     .option('--json', 'print one object')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: StatusOptions) => runStatus(options, io));
 }
 
