@@ -127,14 +127,21 @@ export function parseRelayConfig(text: string, path: string, env?: Environment):
   return parseConfig(text, path, readRelay, { env });
 }
 
-/** Asks for every option of a relay. */
-export function readRelay(root: Fields): RelayConfig {
+/**
+ * Asks for every option of a relay.
+ * @param onAcme looks at the section `acme` when certificates come from there.
+ */
+export function readRelay(root: Fields, onAcme?: (fields: Fields, acme: AcmeConfig) => void): RelayConfig {
   const domain = root.hostname('domain');
   const listen = root.section('listen', readListeners);
   const { hsts, ...tls } = root.section('tls', readTls);
   // Without a listener for plain HTTP nobody could answer http-01.
   const challenges = listen.http === undefined ? (['tls-alpn-01'] as const) : (['tls-alpn-01', 'http-01'] as const);
-  const acme = root.section('acme', (fields) => readAcme(fields, { challenges }));
+  const acme = root.section('acme', (fields) => {
+    const read = readAcme(fields, { challenges });
+    if (tls.mode === 'acme') onAcme?.(fields, read);
+    return read;
+  });
   const config = {
     domain,
     publicPort: root.integer('public_port', { min: 1, max: 65_535, default: undefined }) ?? listen.https.port,
