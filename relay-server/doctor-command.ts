@@ -8,7 +8,7 @@ import { type Check, exitOfReport, type Finding, resultLines, runChecks, summary
 import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
 import { asTunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import {
   checkAlerts,
@@ -72,7 +72,7 @@ export function addDoctorCommand(program: Command, io: CommandIo): void {
   program
     .command('doctor')
     .description('check configuration, tokens, certificates, DNS, ports and clients; say what to do about each failure')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
     .action(async (options: DoctorOptions) => {

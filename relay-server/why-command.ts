@@ -14,7 +14,7 @@ import { type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import type { RelayStatus } from './ops/relay-status.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
@@ -37,7 +37,7 @@ export function addWhyCommand(program: Command, io: CommandIo): void {
     .command('why')
     .argument('<url>', 'a public URL of this relay, such as https://app.example.com/path')
     .description('follow one live request hop by hop and say where it ends, and why')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .option('--address <host:port>', 'connect here instead of where DNS leads')
     .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
