@@ -1,0 +1,34 @@
+/** What operators run a relay with, in the hands of somebody who means harm, or of an operator with bad luck. */
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { test } from 'node:test';
+import { RelayHome } from './support/world.js';
+
+test('a reload that is refused leaves every listener where it was', async (t) => {
+  const home = new RelayHome(t);
+  const { relay } = await home.start(t);
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await new Promise((resolve) => taken.once('listening', resolve));
+  const { port } = taken.address() as { port: number };
+  const before = relay.listeners;
+  const { listen } = home.config;
+  const https = { host: '127.0.0.2', port: 0 };
+  const wanted = { ...home.config, listen: { ...listen, https, http: undefined, admin: { host: '127.0.0.1', port } } };
+  await assert.rejects(relay.reload(wanted), { code: 'CONFIG_INVALID' });
+  assert.deepEqual(relay.listeners, before);
+  for (const { address } of before) await canConnect(address);
+  const { applied } = await relay.reload({ ...wanted, listen: { ...wanted.listen, admin: listen.admin } });
+  assert.deepEqual(applied, ['listen.https', 'listen.http']);
+  assert.equal(relay.listeners[0]?.address.startsWith('127.0.0.2:'), true);
+});
+
+function canConnect(address: string): Promise<void> {
+  const [host, port] = address.split(':');
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port: Number(port) });
+    socket.once('error', reject).once('connect', () => resolve());
+    socket.once('connect', () => socket.destroy());
+  });
+}
