@@ -1,9 +1,29 @@
 /** What operators run a relay with, in the hands of somebody who means harm, or of an operator with bad luck. */
 import assert from 'node:assert/strict';
+import { rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { RelayHome } from './support/world.js';
+
+/** The status of an answer. */
+async function statusAt(port: number, path: string): Promise<number> {
+  return (await fetch(`http://127.0.0.1:${port}${path}`)).status;
+}
+
+test('an admin token whose file cannot be reached lets nobody in', async (t) => {
+  const home = new RelayHome(t);
+  const relay = await home.start(t);
+  const file = join(home.config.stateDir, 'admin-token');
+  assert.equal(await statusAt(relay.port('admin'), '/api/v1/status'), 200);
+  symlinkSync(join(home.folder, 'not-mounted-yet'), file);
+  assert.equal(await statusAt(relay.port('admin'), '/api/v1/status'), 500);
+  assert.equal(await statusAt(relay.port('admin'), '/healthz'), 200);
+  rmSync(file);
+  symlinkSync(file, file);
+  assert.equal(await statusAt(relay.port('admin'), '/metrics'), 500);
+});
 
 test('a reload that is refused leaves every listener where it was', async (t) => {
   const home = new RelayHome(t);
