@@ -5,7 +5,11 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { AdminServer } from '../shared/admin-server.js';
+import { fetchJson } from '../shared/fetch-json.js';
 import { RelayHome } from './support/world.js';
+
+const LIMITS = { timeoutMs: 5_000, maxBytes: 64 * 1024 };
 
 /** The status of an answer. */
 async function statusAt(port: number, path: string): Promise<number> {
@@ -23,6 +27,16 @@ test('an admin token whose file cannot be reached lets nobody in', async (t) => 
   rmSync(file);
   symlinkSync(file, file);
   assert.equal(await statusAt(relay.port('admin'), '/metrics'), 500);
+});
+
+test('a question that cannot be answered is an answer, and not the end of the program', async (t) => {
+  const answer = () => {
+    throw new Error('a file of the package is gone');
+  };
+  const server = await AdminServer.listen({ host: '127.0.0.1', port: 0 }, { option: 'listen.admin', answer });
+  t.after(() => server.close());
+  assert.equal(await statusAt(server.address.port, '/api/v1/openapi.json'), 500);
+  await assert.rejects(fetchJson({ ...server.address, path: '/' }, LIMITS), /500/);
 });
 
 test('a reload that is refused leaves every listener where it was', async (t) => {
