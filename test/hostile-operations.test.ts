@@ -5,8 +5,12 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { AlertMemory } from '../relay-server/ops/alerts/alert-memory.js';
+import { AlertWatch } from '../relay-server/ops/alerts/alert-watch.js';
 import { AdminServer } from '../shared/admin-server.js';
 import { fetchJson } from '../shared/fetch-json.js';
+import { relayStatus } from './support/relay-status.js';
+import { temporaryFolder } from './support/temporary-folder.js';
 import { RelayHome } from './support/world.js';
 
 const LIMITS = { timeoutMs: 5_000, maxBytes: 64 * 1024 };
@@ -66,3 +70,25 @@ function canConnect(address: string): Promise<void> {
     socket.once('connect', () => socket.destroy());
   });
 }
+
+test('a client that claims ever new hostnames does not grow what alerts watch', (t) => {
+  const rules = {
+    downAfterMs: 60_000,
+    flappingAfter: 4,
+    flappingWindowMs: 600_000,
+    certificateWithinMs: 10_000,
+    clientAddresses: false,
+  };
+  const watch = new AlertWatch(rules, new AlertMemory(temporaryFolder(t)), 0);
+  const [pattern] = relayStatus().tunnels;
+  assert.ok(pattern);
+  const steady = { ...pattern, public: 'https://steady.example.com' };
+  for (let at = 0; at < 30; at += 1) {
+    const fresh = Array.from({ length: 100 }, (_, n) => ({ ...pattern, public: `https://h${at}-${n}.example.com` }));
+    watch.look(relayStatus({ tunnels: [steady, ...fresh], certificates: [] }), at * 2_000, at);
+  }
+  const news = watch.look(relayStatus({ tunnels: [], certificates: [] }), 62_000, 0);
+  const later = watch.look(relayStatus({ tunnels: [], certificates: [] }), 10 * 60_000, 0);
+  assert.ok(news.length + later.length <= 1_000, `${news.length} and ${later.length} alerts`);
+  assert.ok([...news, ...later].some(({ subject }) => subject === steady.public));
+});
