@@ -1,5 +1,6 @@
 /** What operators run a relay with, in the hands of somebody who means harm, or of an operator with bad luck. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
@@ -70,6 +71,16 @@ function canConnect(address: string): Promise<void> {
     socket.once('connect', () => socket.destroy());
   });
 }
+
+test('LISTEN_FDS that says too much costs Node none of its own descriptors', () => {
+  const module = new URL('../shared/listen-sockets.js', import.meta.url).href;
+  const program = `const { ListenSockets } = await import('${module}');
+    ListenSockets.ofProcess().close();
+    setTimeout(() => console.log('alive'), 10);`;
+  const asItself = 'LISTEN_FDS=1000 LISTEN_PID=$$ exec "$@"';
+  const args = ['-c', asItself, 'sh', process.execPath, '--input-type=module', '--eval', program];
+  assert.equal(execFileSync('/bin/sh', args, { encoding: 'utf8', timeout: 20_000 }), 'alive\n');
+});
 
 test('a client that claims ever new hostnames does not grow what alerts watch', (t) => {
   const rules = {
