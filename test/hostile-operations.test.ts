@@ -1,7 +1,7 @@
 /** What operators run a relay with, in the hands of somebody who means harm, or of an operator with bad luck. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { rmSync, symlinkSync } from 'node:fs';
+import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { AlertMemory } from '../relay-server/ops/alerts/alert-memory.js';
 import { AlertWatch } from '../relay-server/ops/alerts/alert-watch.js';
 import { AdminServer } from '../shared/admin-server.js';
 import { fetchJson } from '../shared/fetch-json.js';
+import { ConfigWatch } from '../tunnel-client/config-watch.js';
 import { relayStatus } from './support/relay-status.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { RelayHome } from './support/world.js';
@@ -102,4 +103,21 @@ test('a client that claims ever new hostnames does not grow what alerts watch', 
   const later = watch.look(relayStatus({ tunnels: [], certificates: [] }), 10 * 60_000, 0);
   assert.ok(news.length + later.length <= 1_000, `${news.length} and ${later.length} alerts`);
   assert.ok([...news, ...later].some(({ subject }) => subject === steady.public));
+});
+
+test('a config file that becomes a pipe is not read, and one that comes back is', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const file = join(temporaryFolder(t), 'tunnel.yaml');
+  writeFileSync(file, 'one');
+  let calls = 0;
+  const watch = new ConfigWatch(file, { onChange: () => (calls += 1) });
+  t.after(() => watch.stop());
+  rmSync(file);
+  execFileSync('mkfifo', [file]);
+  t.mock.timers.tick(5_000);
+  assert.equal(calls, 0);
+  rmSync(file);
+  writeFileSync(file, 'two');
+  t.mock.timers.tick(5_000);
+  assert.equal(calls, 1);
 });
