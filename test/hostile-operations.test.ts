@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { AlertBudget } from '../relay-server/ops/alerts/alert-budget.js';
 import { AlertMemory } from '../relay-server/ops/alerts/alert-memory.js';
 import { AlertWatch } from '../relay-server/ops/alerts/alert-watch.js';
 import { AdminServer } from '../shared/admin-server.js';
@@ -120,4 +121,20 @@ test('a config file that becomes a pipe is not read, and one that comes back is'
   writeFileSync(file, 'two');
   t.mock.timers.tick(5_000);
   assert.equal(calls, 1);
+});
+
+test('a client that comes and goes with ever new hostnames floods no operator, and hides no other trouble', () => {
+  const budget = new AlertBudget();
+  const MINUTE = 60_000;
+  const news = (event: 'tunnel-down' | 'certificate-trouble', subject: string) => {
+    return { event, subject, title: subject, text: 'It happened.', cure: '' };
+  };
+  const flood = Array.from({ length: 1_000 }, (_, at) => budget.admit(news('tunnel-down', `h${at}`), at));
+  const told = flood.filter((one) => one !== undefined);
+  assert.equal(told.length, 20);
+  assert.equal(told[0]?.text, 'It happened.');
+  assert.match(told.at(-1)?.text ?? '', /20 of this kind within 1h.*: no more of them for 59m/);
+  assert.equal(budget.admit(news('certificate-trouble', 'c'), 30 * MINUTE)?.text, 'It happened.');
+  const after = budget.admit(news('tunnel-down', 'later'), 61 * MINUTE);
+  assert.equal(after?.text, 'It happened. 980 more of this kind were not told: see the log of the relay.');
 });
