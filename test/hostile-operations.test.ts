@@ -1,6 +1,7 @@
 /** What operators run a relay with, in the hands of somebody who means harm, or of an operator with bad luck. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
@@ -9,6 +10,7 @@ import { test } from 'node:test';
 import { AlertBudget } from '../relay-server/ops/alerts/alert-budget.js';
 import { AlertMemory } from '../relay-server/ops/alerts/alert-memory.js';
 import { AlertWatch } from '../relay-server/ops/alerts/alert-watch.js';
+import { Traces } from '../relay-server/ops/traces.js';
 import { AdminServer } from '../shared/admin-server.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { ConfigWatch } from '../tunnel-client/config-watch.js';
@@ -137,4 +139,21 @@ test('a client that comes and goes with ever new hostnames floods no operator, a
   assert.equal(budget.admit(news('certificate-trouble', 'c'), 30 * MINUTE)?.text, 'It happened.');
   const after = budget.admit(news('tunnel-down', 'later'), 61 * MINUTE);
   assert.equal(after?.text, 'It happened. 980 more of this kind were not told: see the log of the relay.');
+});
+
+test('one token that announces ever new requests takes no watch from another one, nor from the operator', async (t) => {
+  const traces = new Traces();
+  t.after(() => traces.close());
+  const watch = (asker: string) => traces.watch(randomBytes(18).toString('base64url'), 'app.example.com', asker);
+  const flood = Array.from({ length: 100 }, () =>
+    watch('hostile').then(
+      () => 'told',
+      ({ code }) => code,
+    ),
+  );
+  const others = [watch('other'), watch('')];
+  traces.close();
+  const outcomes = await Promise.all(flood);
+  assert.equal(outcomes.filter((outcome) => outcome === 'LIMIT_EXCEEDED').length, 92);
+  for (const { code } of await Promise.all(others)) assert.equal(code, 'RELAY_DRAINING');
 });
