@@ -181,9 +181,9 @@ test('watches are few, end by themselves, and match one request to one hostname'
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const traces = new Traces();
   const id = 'a'.repeat(24);
-  await assert.rejects(traces.watch('short', APP), { code: 'REQUEST_INVALID' });
-  const first = traces.watch(id, APP);
-  await assert.rejects(traces.watch(id, APP), { code: 'REQUEST_INVALID' });
+  await assert.rejects(traces.watch('short', APP, ''), { code: 'REQUEST_INVALID' });
+  const first = traces.watch(id, APP, '');
+  await assert.rejects(traces.watch(id, APP, ''), { code: 'REQUEST_INVALID' });
   assert.equal(traces.begin(id, 'other.relay.localhost'), undefined);
   assert.equal(traces.begin('b'.repeat(24), APP), undefined);
   const trace = traces.begin(id, APP);
@@ -192,8 +192,8 @@ test('watches are few, end by themselves, and match one request to one hostname'
   trace?.finish('TUNNEL_OFFLINE', '');
   const outcome = await first;
   assert.deepEqual([outcome.code, outcome.hops.length, outcome.hops[0]?.fact.length], ['TUNNEL_OFFLINE', 1, 200]);
-  const all = Array.from({ length: 32 }, (_, at) => traces.watch(String(at).padStart(24, '0'), APP));
-  await assert.rejects(traces.watch(id, APP), { code: 'LIMIT_EXCEEDED' });
+  const all = Array.from({ length: 64 }, (_, at) => traces.watch(String(at).padStart(24, '0'), APP, `token${at >> 3}`));
+  await assert.rejects(traces.watch(id, APP, ''), { code: 'LIMIT_EXCEEDED' });
   t.mock.timers.tick(30_001);
   for (const each of await Promise.all(all)) assert.deepEqual([each.code, each.hops], [undefined, []]);
 });
