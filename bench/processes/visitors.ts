@@ -10,6 +10,8 @@ import { connect } from 'node:tls';
 
 /** Handshakes under way at a time: a crowd, and no flood. */
 const ARRIVING = 32;
+/** As long as timers can wait: 24 days. */
+const STAY_MS = 2 ** 31 - 1;
 const HEAD_END = '\r\n\r\n';
 
 const [port = '', caFile = '', count = '', manner = '', path = '', ...hosts] = process.argv.slice(2);
@@ -59,4 +61,6 @@ async function keepArriving(): Promise<void> {
 }
 
 await Promise.all(Array.from({ length: ARRIVING }, keepArriving));
+// A socket that nobody reads does not keep a process alive.
+setInterval(() => {}, STAY_MS);
 console.log(`present ${count}`);
