@@ -5,6 +5,7 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
+import { addCertCommands } from './cert-command.js';
 import { addCheckCommand } from './check-command.js';
 import { addHostCommands } from './host-command.js';
 import { addInitCommand } from './init-command.js';
@@ -20,5 +21,6 @@ addServeCommand(program);
 addCheckCommand(program, io);
 addTokenCommands(program, io);
 addHostCommands(program, io);
+addCertCommands(program, io);
 addStatusCommand(program, io);
 await runProgram(program);

@@ -7,32 +7,26 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 import { formatAddress } from '../shared/address.js';
-import { CertificateFiles } from '../shared/certs/certificate-files.js';
-import type { CertificateSource } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
-import { type ErrorCode, TunnelError } from '../shared/errors.js';
-import { normalisePattern } from '../shared/hostname.js';
+import type { ErrorCode } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import type { Claim } from '../shared/messages.js';
 import { VERSION } from '../shared/version.js';
-import { LocalCa } from './certs/local-ca.js';
+import { RelayCertificates } from './certs/relay-certificates.js';
 import { Edge } from './edge/edge.js';
 import { OwnSite } from './edge/own-site.js';
 import { Redirect } from './edge/redirect.js';
 import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
-import { AdminListener } from './ops/admin-listener.js';
+import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
 import { RefusalCounts } from './ops/refusal-counts.js';
-import { publicUrl, relayStatus } from './ops/relay-snapshot.js';
+import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
 import type { RelayConfig } from './relay-config.js';
-import { mayClaimHost, mayClaimPort } from './sessions/grants.js';
-import { type HomeTlsMode, ProtectedHosts } from './sessions/protected-hosts.js';
+import { Claims } from './sessions/claims.js';
+import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
-import { portAddress, Routes, wildcardAbove } from './sessions/routes.js';
-import type { Session } from './sessions/session.js';
+import { Routes } from './sessions/routes.js';
 import { Sessions } from './sessions/sessions.js';
-import { isExpired } from './sessions/token-record.js';
 import { TokenStore } from './sessions/token-store.js';
 import type { TokenWatch } from './sessions/token-watch.js';
 import type { Tunnel } from './sessions/tunnel.js';
@@ -43,16 +37,23 @@ const RECONNECT_MS = 500;
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
 
+/** What tests and embedders may put in place of the machine's own. */
+export interface RelayOptions {
+  /** The clock of certificates: milliseconds since 1970; the system's when left out. */
+  readonly now?: () => number;
+  /** How long a claim waits for its certificate; 60 s when left out. */
+  readonly claimWaitMs?: number;
+}
+
 export class Relay {
   readonly #config: RelayConfig;
   readonly #log: Log;
   readonly #deadlines = new Deadlines();
   readonly #refusals = new RefusalCounts();
-  readonly #certificates: CertificateSource;
+  readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
-  readonly #remembered: RememberedHosts;
-  readonly #protected: ProtectedHosts;
+  readonly #claims: Claims;
   readonly #sessions: Sessions;
   readonly #visitors: Visitors;
   readonly #edge: Edge;
@@ -65,7 +66,7 @@ export class Relay {
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, certificates: CertificateSource, protectedHosts: ProtectedHosts) {
+  private constructor(config: RelayConfig, log: Log, certificates: RelayCertificates, protectedHosts: ProtectedHosts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
     this.#config = config;
     this.#log = log;
@@ -74,15 +75,13 @@ export class Relay {
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
-    this.#remembered = new RememberedHosts(config.stateDir);
-    this.#protected = protectedHosts;
     this.#routes = new Routes({ ...config.limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
     this.#sessions = new Sessions({
       relay: config.domain,
       limits: config.limits,
       log,
       token: (id) => this.#tokens.find(id),
-      claim: (session, claim) => this.#claim(session, claim),
+      claim: (session, claim) => this.#claims.decide(session, claim),
       refused,
     });
     const { trustedProxies, proxyProtocol, limits } = config;
@@ -97,7 +96,8 @@ export class Relay {
     this.#edge = new Edge({
       domain: config.domain,
       routes: this.#routes,
-      certificates,
+      certificates: certificates.source,
+      challengeContextFor: certificates.challengeContextFor,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
       limits: { ...limits, fields: limits.headFields },
@@ -114,6 +114,18 @@ export class Relay {
       log,
       refused,
     });
+    this.#claims = new Claims({
+      domain: config.domain,
+      publicPort: config.publicPort,
+      hostnamesPerToken: limits.hostnamesPerToken,
+      tokens: this.#tokens,
+      routes: this.#routes,
+      remembered: new RememberedHosts(config.stateDir),
+      protectedHosts,
+      certificates,
+      tcpPorts: this.#tcpPorts,
+      log,
+    });
     this.#redirect = config.listen.http && this.#makeRedirect();
   }
 
@@ -121,10 +133,11 @@ export class Relay {
    * Starts a relay; it accepts connections when this resolves. Rejects with CONFIG_INVALID, and nothing is left open
    * then.
    */
-  static async start(config: RelayConfig, log: Log): Promise<Relay> {
+  static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
     const protectedHosts = ProtectedHosts.open(config.stateDir);
-    const certificates = await openCertificates(config, log);
     let relay: Relay | undefined;
+    const isWanted = (hostname: string) => relay === undefined || relay.#wantsCertificate(hostname);
+    const certificates = await RelayCertificates.open(config, { log, isWanted, ...options });
     try {
       relay = new Relay(config, log, certificates, protectedHosts);
       await relay.#listen();
@@ -207,9 +220,8 @@ export class Relay {
 
   async #listen(): Promise<void> {
     const config = this.#config;
-    await this.#certificates.prepare(config.domain);
-    this.#knowProtectedHosts();
-    await this.#knowHosts('held');
+    await this.#certificates.prepareAtStart(config.domain);
+    await this.#claims.knowAtStart();
     const listeners: ListenerStatus[] = [
       { name: 'https', address: formatAddress(await this.#edge.listen(config.listen.https)) },
     ];
@@ -217,16 +229,33 @@ export class Relay {
       listeners.push({ name: 'http', address: formatAddress(await this.#redirect.listen(config.listen.http)) });
     }
     if (config.listen.admin !== undefined) {
-      const subject = { status: () => this.status(), ready: () => this.#ready() };
-      this.#admin = await AdminListener.listen(config.listen.admin, subject);
+      this.#admin = await AdminListener.listen(config.listen.admin, this.#adminSubject());
       listeners.push({ name: 'admin', address: formatAddress(this.#admin.address) });
     }
     this.#listeners = listeners;
     this.#state = 'running';
+    this.#certificates.begin(config.domain);
+  }
+
+  #adminSubject(): AdminSubject {
+    const certificates = this.#certificates;
+    return {
+      status: () => this.status(),
+      ready: () => this.#ready(),
+      certificates: () => certificates.list(),
+      renewCertificate: (hostname) => certificates.renew(hostname),
+      reloadCertificates: () => certificates.reload(),
+    };
   }
 
   #ready(): true | string {
-    return this.#state === 'running' || `relay is ${this.#state}`;
+    if (this.#state !== 'running') return `relay is ${this.#state}`;
+    return this.#certificates.problemOf(this.#config.domain) ?? true;
+  }
+
+  #wantsCertificate(hostname: string): boolean {
+    const { domain, acme } = this.#config;
+    return hostname === domain || acme.wildcards.includes(hostname) || this.#claims.isWanted(hostname);
   }
 
   #makeRedirect(): Redirect {
@@ -238,113 +267,14 @@ export class Relay {
       maxConnections: limits.connections,
       connectionsPerIp: limits.connectionsPerIp,
       isTrusted: this.#visitors.isTrusted,
+      challengeAnswer: this.#certificates.challengeAnswer,
       isKnown: (hostname) => hostname === this.#config.domain || this.#routes.find(hostname) !== undefined,
     });
   }
 
-  // ---- tokens and claims ----
-
-  /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */
-  #knowProtectedHosts(): void {
-    for (const { host, tokenId, tls } of this.#protected.all()) {
-      const tunnel = this.#routes.know(host);
-      tunnel.endTlsAt(tls);
-      const token = this.#tokens.get(tokenId);
-      if (token === undefined || isExpired(token) || !mayClaimHost(token.grants, host)) continue;
-      tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
-    }
-  }
-
-  /**
-   * Hostnames that a token names exactly, and those it claimed before, are known before their client comes, so that
-   * their visitors get a page. After a restart they are held, as for any session that was lost.
-   */
-  async #knowHosts(state: 'held' | 'offline'): Promise<void> {
-    for (const token of this.#tokens.all()) {
-      if (isExpired(token)) continue;
-      const exact = token.grants.hosts.filter((host) => !host.startsWith('*.'));
-      const claimed = this.#remembered.of(token.id).filter((host) => mayClaimHost(token.grants, host));
-      for (const host of new Set([...exact, ...claimed])) {
-        if (host === this.#config.domain || this.#routes.knows(host)) continue;
-        if (!this.#endsTlsOf(host)) continue;
-        await this.#prepareQuietly(host);
-        const tunnel = this.#routes.know(host);
-        if (state === 'held') tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
-      }
-    }
-  }
-
-  async #prepareQuietly(host: string): Promise<void> {
-    try {
-      await this.#certificates.prepare(host);
-    } catch (error) {
-      this.#log.warn({ host, reason: error instanceof Error ? error.message : '' }, 'no certificate for granted host');
-    }
-  }
-
   #onTokensChanged(): void {
     this.#sessions.enforceTokens();
-    for (const tunnel of this.#routes.tunnels) tunnel.releaseUnless((id) => this.#tokens.get(id) !== undefined);
-    void this.#knowHosts('offline');
-  }
-
-  async #claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }> {
-    const token = this.#tokens.get(session.owner.tokenId);
-    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
-    if (claim.tcpPort !== undefined) {
-      if (!mayClaimPort(token.grants, claim.tcpPort)) throw notGranted(`port ${claim.tcpPort}`, token.name);
-      return this.#claimPort(session, claim.tcpPort);
-    }
-    const host = normalisePattern(claim.host ?? '', 'host');
-    if (host === this.#config.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
-    return claim.tls === 'relay' ? this.#claimHost(session, host) : this.#claimPassedHost(session, host, claim.tls);
-  }
-
-  async #claimHost(session: Session, host: string): Promise<{ tunnel: Tunnel; url: string }> {
-    const tunnel = this.#routes.know(host);
-    tunnel.checkTaking(session.owner);
-    this.#checkMayEndTls(host);
-    await this.#certificates.prepare(host);
-    this.#remembered.remember(host, session.owner.tokenId);
-    return { tunnel, url: publicUrl(host, this.#config) };
-  }
-
-  /** A hostname whose TLS the relay never ends: no certificate is made ready, and the promise is on disk first. */
-  async #claimPassedHost(session: Session, host: string, tls: HomeTlsMode): Promise<{ tunnel: Tunnel; url: string }> {
-    const tunnel = this.#routes.know(host);
-    tunnel.checkTaking(session.owner);
-    const below = this.#routes.relayTlsBelow(host);
-    if (below !== undefined) {
-      const message = `Cannot claim ${host} with tls: ${tls}: ${below}, below it, is in use with tls: relay. End that first.`;
-      throw new TunnelError('HOSTNAME_TAKEN', message);
-    }
-    this.#protected.protect({ host, tokenId: session.owner.tokenId, tls });
-    tunnel.endTlsAt(tls);
-    return { tunnel, url: publicUrl(host, this.#config) };
-  }
-
-  /**
-   * Throws NOT_GRANTED when the name, or the wildcard above it, was claimed with TLS that ends elsewhere and the operator
-   * has not said since that it may end here; from then on it may.
-   */
-  #checkMayEndTls(host: string): void {
-    for (const name of [host, wildcardAbove(host)]) {
-      const tunnel = this.#routes.get(name);
-      const inUse = name !== host && tunnel !== undefined && tunnel.tls !== 'relay' && tunnel.state !== 'offline';
-      if (inUse || this.#protected.has(name)) throw endsElsewhere(host, name);
-      tunnel?.endTlsAt('relay');
-    }
-  }
-
-  #endsTlsOf(host: string): boolean {
-    return !this.#protected.has(host) && !this.#protected.has(wildcardAbove(host));
-  }
-
-  async #claimPort(session: Session, port: number): Promise<{ tunnel: Tunnel; url: string }> {
-    const tunnel = this.#routes.know(portAddress(port));
-    tunnel.checkTaking(session.owner);
-    await this.#tcpPorts.open(port, tunnel);
-    return { tunnel, url: publicUrl(tunnel.address, this.#config) };
+    this.#claims.onTokensChanged();
   }
 
   #onOffline(tunnel: Tunnel): void {
@@ -353,20 +283,4 @@ export class Relay {
     this.#tcpPorts.closePort(port);
     this.#routes.forget(tunnel.address);
   }
-}
-
-function notGranted(what: string, token: string): TunnelError {
-  const cure = 'Ask the relay’s operator for a token that grants it: relay token create NAME --host … or --tcp-port …';
-  return new TunnelError('NOT_GRANTED', `Cannot claim ${what}: token ${token} does not grant it. ${cure}`);
-}
-
-function endsElsewhere(host: string, name: string): TunnelError {
-  const state = `TLS of ${name} was claimed to end at home, and then it never ends at the relay`;
-  const cure = `Write tls: end-to-end, or ask the relay’s operator: relay host forget '${name}'`;
-  return new TunnelError('NOT_GRANTED', `Cannot claim ${host} with tls: relay: ${state}. ${cure}`);
-}
-
-function openCertificates(config: RelayConfig, log: Log): Promise<CertificateSource> | CertificateSource {
-  if (config.tls.mode === 'local-ca') return LocalCa.open(config.stateDir, { log });
-  return CertificateFiles.open(config.tls.certificates, { log });
 }

@@ -54,15 +54,26 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
  * @throws {TunnelError} LINK_LOST when no relay answers there.
  */
 export async function fetchRelayStatus(admin: Address): Promise<RelayStatus> {
-  const host = LOOPBACKS.get(admin.host) ?? admin.host;
+  const address = addressOfAdmin(admin);
   try {
-    const status = await fetchJson({ host, port: admin.port, path: '/api/v1/status' }, ANSWER_LIMITS);
+    const status = await fetchJson({ ...address, path: '/api/v1/status' }, ANSWER_LIMITS);
     if (isRelayStatus(status)) return status;
     throw new Error('it is no status of a relay');
   } catch (cause) {
-    const place = formatAddress({ host, port: admin.port });
-    throw new TunnelError('LINK_LOST', `Cannot ask the relay at ${place}: ${reasonOf(cause)}`, { cause });
+    throw failureOfAdmin(address, cause);
   }
+}
+
+/** Where a relay that listens at `admin` is asked from this machine. */
+export function addressOfAdmin({ host, port }: Address): Address {
+  return { host: LOOPBACKS.get(host) ?? host, port };
+}
+
+/** LINK_LOST, saying why no relay answered there. */
+export function failureOfAdmin(address: Address, cause: unknown): TunnelError {
+  return new TunnelError('LINK_LOST', `Cannot ask the relay at ${formatAddress(address)}: ${reasonOf(cause)}`, {
+    cause,
+  });
 }
 
 function reasonOf(cause: unknown): string {

@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { AdminListener } from '../relay-server/ops/admin-listener.js';
 import { formatRelayStatus } from '../relay-server/ops/relay-status.js';
 import { fetchRelayStatus, runStatus } from '../relay-server/status-command.js';
-import { relayStatus } from './support/relay-status.js';
+import { adminSubject, relayStatus } from './support/relay-status.js';
 
 const NOW_MS = relayStatus().startedAtMs;
 
@@ -46,8 +46,8 @@ TUNNELS: 1
   home  online  https://home.example.com  s1       2 of 38   100       2.0 KiB  3.0 MiB
 
 CERTIFICATES: 1
-  NAME         EXPIRES
-  example.com  2027-03-20 (in 64 days)
+  NAME         STATE  EXPIRES
+  example.com  valid  2027-03-20 (in 64 days)
 
 REFUSALS: 1
   CODE             COUNT
@@ -56,7 +56,7 @@ REFUSALS: 1
 });
 
 test('a relay without anything says none, and an old certificate says expired', () => {
-  const certificates = [{ name: 'old.example.com', notAfterMs: NOW_MS }];
+  const certificates = [{ name: 'old.example.com', state: 'valid', notAfterMs: NOW_MS } as const];
   const empty = relayStatus({ sessions: [], tunnels: [], refusals: {}, certificates });
   const text = formatRelayStatus(empty, NOW_MS);
   assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS: none$/);
@@ -69,10 +69,7 @@ test('the text escapes what clients chose', () => {
 });
 
 test('the command asks the admin listener of its config', async (t) => {
-  const admin = await AdminListener.listen(
-    { host: '127.0.0.1', port: 0 },
-    { status: () => relayStatus(), ready: () => true },
-  );
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   t.after(() => admin.close());
   for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
     const config = await configWith(t, `${host}:${admin.address.port}`);
@@ -85,10 +82,7 @@ test('the command asks the admin listener of its config', async (t) => {
 });
 
 test('a relay that does not run is LINK_LOST, and says how to start it', async (t) => {
-  const gone = await AdminListener.listen(
-    { host: '127.0.0.1', port: 0 },
-    { status: () => relayStatus(), ready: () => true },
-  );
+  const gone = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   await gone.close();
   const config = await configWith(t, `127.0.0.1:${gone.address.port}`);
   await assert.rejects(runStatus({ config }, { print: assert.fail }), {

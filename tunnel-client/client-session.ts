@@ -26,6 +26,8 @@ const WINDOW_BUDGET_BYTES = 32 * 1024 * 1024;
 
 /** How soon a claim that somebody else holds is tried again; the relay holds a lost client's address for 15 s. */
 const CLAIM_RETRY_MS = 5_000;
+/** A CA that does not issue is asked by the relay, ever more seldom: there is less and less to hear. */
+const MAX_CERTIFICATE_RETRY_MS = 60_000;
 
 const HEARTBEAT_LIMITS_MS = { least: 500, most: 30_000 };
 
@@ -209,6 +211,7 @@ export class ClientSession {
       return;
     }
     tunnel.state = 'online';
+    tunnel.denials = 0;
     tunnel.url = url;
     this.#options.onUp(tunnel);
   }
@@ -217,10 +220,11 @@ export class ClientSession {
     const tunnel = this.#options.tunnels.get(denied.name);
     if (tunnel === undefined) return;
     tunnel.state = 'denied';
+    tunnel.denials += 1;
     tunnel.fail(denied.code, denied.message);
     this.#options.onDenied(tunnel, denied);
     if (retryOf(denied.code) === 'never') return;
-    this.#later(CLAIM_RETRY_MS * (0.75 + Math.random() / 2), () => {
+    this.#later(claimRetryMs(denied.code, tunnel.denials) * (0.75 + Math.random() / 2), () => {
       if (this.#state === 'serving') this.#claim(tunnel);
     });
   }
@@ -233,4 +237,9 @@ export class ClientSession {
       new TunnelError('RELAY_DRAINING', 'The relay is restarting', { retryInMs: Math.min(reconnectInMs, 60_000) }),
     );
   }
+}
+
+function claimRetryMs(code: ErrorCode, denials: number): number {
+  if (code !== 'CERTIFICATE_FAILED') return CLAIM_RETRY_MS;
+  return Math.min(CLAIM_RETRY_MS * 2 ** (denials - 1), MAX_CERTIFICATE_RETRY_MS);
 }

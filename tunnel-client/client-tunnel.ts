@@ -13,6 +13,8 @@ export class ClientTunnel {
   state: TunnelStatus['state'] = 'offline';
   /** As the relay told it; '' before the first claim. */
   url = '';
+  /** Claims in a row that the relay denied. */
+  denials = 0;
   openStreams = 0;
   totalStreams = 0;
   readonly traffic: SpliceTraffic = { toSocketBytes: 0, fromSocketBytes: 0 };

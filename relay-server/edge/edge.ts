@@ -4,6 +4,7 @@
  *   the relay's own name    TLS ends here; links and the relay's own pages (own-site.ts)
  *   a known hostname        TLS ends here; HTTP goes to its tunnel (shared/http)
  *   … whose TLS is home's   every byte goes to its tunnel as it came, the hello first; nothing of it is read here
+ *   ALPN `acme-tls/1`       a CA looks for the answer to a challenge (challenge-handshakes.ts), unless TLS is home's
  *   anything else           the alert `unrecognized_name`; no certificate is shown to a scanner
  *
  * Where TLS ends was decided by the claim (sessions/protected-hosts.ts); here it is only obeyed, at three places: before
@@ -21,6 +22,7 @@ import {
 } from 'node:tls';
 import type { Address } from '../../shared/address.js';
 import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
+import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
@@ -32,6 +34,7 @@ import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
   ALERT_DECODE_ERROR,
   ALERT_INTERNAL_ERROR,
@@ -48,6 +51,8 @@ export interface EdgeOptions {
   readonly domain: string;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** The certificate that answers a CA's TLS-ALPN-01 challenge for this name; undefined while none runs. */
+  readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
   readonly limits: HttpLimits & {
@@ -80,6 +85,7 @@ export class Edge implements SiteHost {
   readonly #options: EdgeOptions;
   readonly #server: Server;
   readonly #tls: TlsServer;
+  readonly #challenges: ChallengeHandshakes;
   readonly #connections = new Set<HttpConnection>();
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
   readonly #arrivals = new Map<string, Arrival>();
@@ -103,6 +109,10 @@ export class Edge implements SiteHost {
       this.#onSecure,
     );
     this.#tls.on('tlsClientError', this.#onTlsError);
+    this.#challenges = new ChallengeHandshakes({
+      handshakeMs: options.limits.tlsHandshakeMs,
+      contextFor: (serverName) => this.#challengeContextFor(serverName),
+    });
   }
 
   /** Starts accepting. Throws CONFIG_INVALID when the address cannot be had. Returns the address it listens on. */
@@ -157,6 +167,10 @@ export class Edge implements SiteHost {
       await this.#pass(socket, visitor, hello, passed);
       return;
     }
+    if (serverName !== undefined && hello.alpn.includes(ACME_ALPN)) {
+      this.#answerChallenge(socket, serverName);
+      return;
+    }
     if (serverName === undefined || !this.#serves(serverName)) {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
@@ -164,6 +178,19 @@ export class Edge implements SiteHost {
     // The TLS socket inherits this: a visitor who leaves during the handshake is gone at once, not when its time is up.
     socket.allowHalfOpen = false;
     this.#tls.emit('connection', socket);
+  }
+
+  #answerChallenge(socket: Socket, serverName: string): void {
+    if (this.#challengeContextFor(serverName) === undefined) {
+      throw new TunnelError('ROUTE_NOT_FOUND', `Cannot answer a challenge for ${serverName}: none runs`);
+    }
+    this.#challenges.accept(socket);
+  }
+
+  #challengeContextFor(serverName: string): SecureContext | undefined {
+    const name = hostnameOf(serverName);
+    if (name === undefined || this.#passed(name) !== undefined) return undefined;
+    return this.#options.challengeContextFor(name);
   }
 
   #serves(serverName: string): boolean {

@@ -1,5 +1,6 @@
 /**
- * Redirect: the plain HTTP port. It sends known hostnames to https (308 keeps method and body) and serves nothing else.
+ * Redirect: the plain HTTP port. It sends known hostnames to https (308 keeps method and body), answers the HTTP-01
+ * challenges of CAs (RFC 8555 §8.3), and serves nothing else.
  *
  * Owns: one HTTP server. Owned by: Relay.
  */
@@ -20,6 +21,8 @@ export interface RedirectOptions {
   /** A proxy in front of the relay is one address for all its visitors. */
   readonly isTrusted: (address: string) => boolean;
   readonly isKnown: (hostname: string) => boolean;
+  /** What a CA must read at this path; undefined when that is no challenge of ours. */
+  readonly challengeAnswer: (hostname: string, path: string) => string | undefined;
 }
 
 export class Redirect {
@@ -66,6 +69,12 @@ export class Redirect {
   readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const hostname = hostnameOf((request.headers.host ?? '').replace(/:\d+$/, ''));
     const target = request.url ?? '/';
+    const answer = hostname === undefined ? undefined : this.#options.challengeAnswer(hostname, target);
+    if (answer !== undefined) {
+      const fields = { 'Content-Type': 'application/octet-stream', 'Content-Length': Buffer.byteLength(answer) };
+      response.writeHead(200, { ...fields, Connection: 'close' }).end(answer);
+      return;
+    }
     const known = hostname !== undefined && this.#options.isKnown(hostname) && target.startsWith('/');
     const { publicPort } = this.#options;
     if (!known) response.writeHead(404, { 'Content-Length': 0, Connection: 'close' });

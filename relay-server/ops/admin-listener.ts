@@ -1,9 +1,9 @@
 /**
  * AdminListener: answers the operator's questions about a running relay: is it alive, is it ready, what does it do.
  *
- * It reads only. It has no password, because it listens on loopback by default; so it must not answer a web page that
- * the operator happens to have open: requests that a browser sends for another site, and names that DNS could have been
- * made to point here (DNS rebinding), are refused.
+ * It has no password, because it listens on loopback by default; so it must not answer a web page that the operator
+ * happens to have open: requests that a browser sends for another site, and names that DNS could have been made to point
+ * here (DNS rebinding), are refused. What changes something needs a field besides that no page can add (ACTION_FIELD).
  *
  * Owns: one HTTP server. Owned by: Relay, which closes it last.
  */
@@ -11,7 +11,9 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, isIP } from 'node:net';
 import { type Address, formatAddress, splitHostAndPort } from '../../shared/address.js';
-import { TunnelError } from '../../shared/errors.js';
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
+import { asTunnelError, TunnelError } from '../../shared/errors.js';
+import { certificateEntry } from './certificate-report.js';
 import type { RelayStatus } from './relay-status.js';
 
 /** What the listener needs of the relay. */
@@ -19,7 +21,16 @@ export interface AdminSubject {
   status(): RelayStatus;
   /** True, or the reason why visitors should not be sent here (yet, or any more). */
   ready(): true | string;
+  /** Every certificate, ready or not. */
+  certificates(): readonly CertificateStatus[];
+  /** Replaces a certificate now. Rejects with the TunnelError that says why that failed. */
+  renewCertificate(hostname: string): Promise<void>;
+  /** Takes what was put into the state folder meanwhile. */
+  reloadCertificates(): void;
 }
+
+/** A request that changes something must carry it: browsers send it to other sites only after asking, and we decline. */
+export const ACTION_FIELD = 'x-sallyport-action';
 
 /** One answer, complete. */
 interface Answer {
@@ -36,6 +47,8 @@ const LIMITS = {
   connectionsCheckingInterval: 2_000,
 } as const;
 const MAX_CONNECTIONS = 64;
+const CERTIFICATES = '/api/v1/certificates';
+const ACTIONS = /^\/api\/v1\/certificates\/(reload$|([^/]+)\/renew$)/;
 const LOCAL_NAMES: ReadonlySet<string> = new Set(['localhost', 'localhost.']);
 /** Values of Sec-Fetch-Site that no other site can cause (W3C Fetch Metadata). */
 const OWN_FETCH_SITES: ReadonlySet<string> = new Set(['same-origin', 'none']);
@@ -56,8 +69,8 @@ export class AdminListener {
    * @throws {TunnelError} CONFIG_INVALID when the address cannot be taken.
    */
   static async listen(address: Address, subject: AdminSubject): Promise<AdminListener> {
-    const server = createServer(LIMITS, (request, response) => {
-      send(request, response, refusalOf(request, address.host) ?? answer(request, subject));
+    const server = createServer(LIMITS, async (request, response) => {
+      send(request, response, refusalOf(request, address.host) ?? (await answer(request, subject)));
     });
     server.maxConnections = MAX_CONNECTIONS;
     server.listen(address.port, address.host);
@@ -88,7 +101,12 @@ function refusalOf(request: IncomingMessage, listenHost: string): Answer | undef
   if (isForeign || (typeof fetchSite === 'string' && !OWN_FETCH_SITES.has(fetchSite))) {
     return text(403, 'Cannot answer requests of other sites.');
   }
-  if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'Cannot do that: the API is read-only.');
+  const isRead = request.method === 'GET' || request.method === 'HEAD';
+  if (isRead) return undefined;
+  if (request.method !== 'POST' || !ACTIONS.test(pathOf(request)))
+    return text(405, 'Cannot do that: it can only be read.');
+  if (request.headers[ACTION_FIELD] === undefined)
+    return text(403, `Cannot do that without the field ${ACTION_FIELD}.`);
   return undefined;
 }
 
@@ -98,12 +116,32 @@ function isOwnHost(field: string, listenHost: string): boolean {
   return host !== undefined && (isIP(host) !== 0 || LOCAL_NAMES.has(host) || host === listenHost.toLowerCase());
 }
 
-function answer(request: IncomingMessage, subject: AdminSubject): Answer {
-  const [path] = (request.url ?? '').split('?');
+function answer(request: IncomingMessage, subject: AdminSubject): Answer | Promise<Answer> {
+  const path = pathOf(request);
+  if (request.method === 'POST') return act(path, subject);
   if (path === '/healthz') return text(200, 'ok');
   if (path === '/readyz') return readiness(subject.ready());
   if (path === '/api/v1/status') return json(subject.status());
-  return text(404, 'Cannot find that. Ask for /healthz, /readyz or /api/v1/status.');
+  if (path === CERTIFICATES) return json(subject.certificates().map(certificateEntry));
+  return text(404, `Cannot find that. Ask for /healthz, /readyz, /api/v1/status or ${CERTIFICATES}.`);
+}
+
+/** The two things that can be asked for: `…/reload`, and `…/NAME/renew`. */
+async function act(path: string, subject: AdminSubject): Promise<Answer> {
+  const [, , hostname] = ACTIONS.exec(path) ?? [];
+  try {
+    if (hostname === undefined) subject.reloadCertificates();
+    else await subject.renewCertificate(decodeURIComponent(hostname));
+  } catch (error) {
+    const { code, message } = asTunnelError(error, 'REQUEST_INVALID');
+    return json({ code, message }, 409);
+  }
+  return json(subject.certificates().map(certificateEntry));
+}
+
+function pathOf(request: IncomingMessage): string {
+  const [path = ''] = (request.url ?? '').split('?');
+  return path;
 }
 
 function readiness(ready: true | string): Answer {
@@ -114,8 +152,8 @@ function text(status: number, line: string): Answer {
   return { status, contentType: 'text/plain; charset=utf-8', body: `${line}\n` };
 }
 
-function json(document: unknown): Answer {
-  return { status: 200, contentType: 'application/json; charset=utf-8', body: `${JSON.stringify(document)}\n` };
+function json(document: unknown, status = 200): Answer {
+  return { status, contentType: 'application/json; charset=utf-8', body: `${JSON.stringify(document)}\n` };
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { status, contentType, body }: Answer): void {
@@ -127,7 +165,7 @@ function send(request: IncomingMessage, response: ServerResponse, { status, cont
     'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
     ...(status === 405 ? { Allow: 'GET, HEAD' } : {}),
     // A body that nobody wants is not read either.
-    ...(status === 200 || status === 503 ? {} : { Connection: 'close' }),
+    ...(status === 200 || status === 503 || status === 409 ? {} : { Connection: 'close' }),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
 }

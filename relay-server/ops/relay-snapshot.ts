@@ -1,11 +1,11 @@
 /**
  * RelaySnapshot: turns the running rooms into a RelayStatus, a plain value that may be sent anywhere.
  */
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import type { Session } from '../sessions/session.js';
 import type { Tunnel } from '../sessions/tunnel.js';
 import type {
-  CertificateStatus,
   Count,
   ListenerStatus,
   RelayState,

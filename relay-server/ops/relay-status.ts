@@ -2,6 +2,7 @@
  * RelayStatus: what a running relay tells about itself, to the admin listener, `relay status` and tests.
  * A plain snapshot: whoever shows it holds no reference into the relay. Never holds a secret.
  */
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
@@ -54,12 +55,6 @@ export interface RelayTunnelStatus {
   readonly bytesOut: number;
 }
 
-export interface CertificateStatus {
-  readonly name: string;
-  /** End of validity, in milliseconds since 1970. */
-  readonly notAfterMs: number;
-}
-
 export interface RelayStatus {
   readonly version: string;
   /** The relay's own name. */
@@ -97,7 +92,7 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'CERTIFICATES',
-      ['NAME', 'EXPIRES'],
+      ['NAME', 'STATE', 'EXPIRES'],
       status.certificates.map((certificate) => certificateRow(certificate, nowMs)),
     ),
     section(
@@ -159,9 +154,9 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
   ];
 }
 
-function certificateRow(certificate: CertificateStatus, nowMs: number): string[] {
-  const daysLeft = Math.floor((certificate.notAfterMs - nowMs) / DAY_MS);
-  const day = new Date(certificate.notAfterMs).toISOString().slice(0, 10);
-  const isOver = certificate.notAfterMs <= nowMs;
-  return [certificate.name, isOver ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
+function certificateRow({ name, state, notAfterMs }: CertificateStatus, nowMs: number): string[] {
+  if (notAfterMs === undefined) return [name, state, '-'];
+  const day = new Date(notAfterMs).toISOString().slice(0, 10);
+  const daysLeft = Math.floor((notAfterMs - nowMs) / DAY_MS);
+  return [name, state, notAfterMs <= nowMs ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
 }

@@ -15,7 +15,11 @@ import type { Log } from '../../shared/log.js';
 import { type Claim, readClientMessage } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
 import { isTunnelName } from '../../shared/opening.js';
+import { shortened } from '../../shared/printable.js';
 import type { Tunnel } from './tunnel.js';
+
+/** What a control message takes: what a CA said may be longer. */
+const MAX_REASON = 1_024;
 
 /** Whose session it is. */
 export interface SessionOwner {
@@ -193,7 +197,7 @@ export class Session {
       this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
       const { code, message } = asTunnelError(error);
-      link.sendMessage({ type: 'denied', name, code, message });
+      link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON) });
       this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
     } finally {
       if (this.#isWanted(claim)) this.#claims.delete(name);

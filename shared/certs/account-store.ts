@@ -63,6 +63,11 @@ export class AccountStore {
     return { keyPem, nextKeyPem, ...this.#registration(directoryUrl) };
   }
 
+  /** Whether this CA has told us what it calls our account. */
+  isRegistered(directoryUrl: string): boolean {
+    return this.#registration(directoryUrl).url !== undefined;
+  }
+
   /** Keeps what the CA calls the account. */
   saveRegistration(
     directoryUrl: string,

@@ -28,7 +28,7 @@ const DIRECTORIES: ReadonlyMap<string, string> = new Map([
 ]);
 const REQUEST_TIMEOUT_MS = 30_000;
 const ORDER_TIMEOUT_MS = 300_000;
-const POLL_MS = 1_000;
+const POLL_MS = 250;
 
 export interface AcmeIssuerOptions {
   /** `production` or `staging` for Let's Encrypt, else an https:// directory URL. */
@@ -48,7 +48,7 @@ export interface AcmeIssuerOptions {
   readonly requestTimeoutMs?: number;
   /** For a whole order, slow validation included; 5 min when left out. */
   readonly orderTimeoutMs?: number;
-  /** First wait between two looks at an order; 1 s when left out. */
+  /** First wait between two looks at an order; 250 ms when left out. */
   readonly pollMs?: number;
 }
 
@@ -69,6 +69,12 @@ export function directoryUrlOf(directory: string): string {
   throw new TunnelError('CONFIG_INVALID', 'directory_url must be production, staging or an https:// address');
 }
 
+/** The word for a directory's URL; the URL itself where there is none. */
+export function directoryNameOf(url: string): string {
+  for (const [word, known] of DIRECTORIES) if (known === url) return word;
+  return url;
+}
+
 export class AcmeIssuer implements Issuer {
   readonly name: string;
   readonly #directoryUrl: string;
@@ -84,6 +90,7 @@ export class AcmeIssuer implements Issuer {
   }
 
   async issue(request: IssueRequest): Promise<IssuedCertificate> {
+    this.#refuseUnprovable(request.hostnames);
     return this.#withConnection(request.hostnames, request.signal, async (connection, signal) => {
       this.#refuseUnknownProfile(connection);
       const chainPem = await this.#order(connection, { ...request, signal });
@@ -118,6 +125,11 @@ export class AcmeIssuer implements Issuer {
       const { url = '' } = await this.#options.accounts.open(this.#directoryUrl);
       return { accountUrl: url, caaIdentities: connection.directory.caaIdentities };
     });
+  }
+
+  /** Whether the CA has an account of ours. */
+  get isRegistered(): boolean {
+    return this.#options.accounts.isRegistered(this.#directoryUrl);
   }
 
   /** Gives the account a new key. A process that dies in the middle is put right at the next order. */
@@ -271,6 +283,16 @@ export class AcmeIssuer implements Issuer {
   #transportOptions(signal: AbortSignal) {
     const { caFile, requestTimeoutMs } = this.#options;
     return { caPem: readCa(caFile), timeoutMs: requestTimeoutMs ?? REQUEST_TIMEOUT_MS, signal };
+  }
+
+  /** Before the CA hears of it: what it counts are orders. */
+  #refuseUnprovable(hostnames: readonly string[]): void {
+    const { solvers } = this.#options;
+    const name = hostnames.find((hostname) => !solvers.some((solver) => solver.supports(hostname)));
+    if (name === undefined) return;
+    const here = solvers.map(({ type }) => type).join(', ') || 'nothing';
+    const cure = name.startsWith('*') ? 'A wildcard needs dns-01: set up acme.dns.' : 'Allow another challenge.';
+    throw new IssueFailure('config', `Cannot prove ${name} to ${this.#ca}: we can do ${here}. ${cure}`);
   }
 
   #refuseUnknownProfile({ directory }: AcmeConnection): void {

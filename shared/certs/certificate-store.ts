@@ -5,6 +5,7 @@
  *     <stateDir>/certificates/<ca>/<hostname>/privkey.pem        its key
  *     <stateDir>/certificates/<ca>/<hostname>/certificate.json   names, life, when to renew
  *     <stateDir>/certificates/<ca>/<hostname>/next.json          all of it in one piece, while the three are replaced
+ *     <stateDir>/certificates/attempts/<hostname>.json           failures of a name that has no certificate yet
  *     <stateDir>/certificates/locks/<hostname>.lock              while somebody orders that name
  *
  * Files are 0600 and folders 0700. Three files cannot be replaced at once, so a new certificate first appears whole as
@@ -31,6 +32,7 @@ import { readRecord, type StoredRecord } from './stored-record.js';
 /** Longest hostname used as a file name; a file system takes 255 bytes, temporary names included. */
 const MAX_PLAIN_NAME = 200;
 const LOCKS = 'locks';
+const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
 
 /** A certificate with everything that we know of it. */
@@ -70,8 +72,10 @@ export class CertificateStore {
   /** @throws {TunnelError} CONFIG_INVALID when the disk refuses. */
   static open(stateDir: string, lockOptions: LockOptions = {}): CertificateStore {
     const folder = path.join(stateDir, 'certificates');
-    makePrivateFolder(path.join(folder, LOCKS));
-    removeStaleTemporaries(path.join(folder, LOCKS));
+    for (const name of [LOCKS, ATTEMPTS]) {
+      makePrivateFolder(path.join(folder, name));
+      removeStaleTemporaries(path.join(folder, name));
+    }
     return new CertificateStore(folder, lockOptions);
   }
 
@@ -85,10 +89,18 @@ export class CertificateStore {
     return this.#readOnce(ca, hostname, folder) ?? this.#readOnce(ca, hostname, folder);
   }
 
-  /** Of this name's certificates from all CAs the one that lives longest. */
-  newest(hostname: string): StoredCertificate | undefined {
+  /**
+   * Of this name's certificates from all CAs the one that came last and has not expired: one that lives longer may be the
+   * one that was revoked, or whose CA gave no other.
+   */
+  newest(hostname: string, nowMs = Date.now()): StoredCertificate | undefined {
     const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
-    return found.sort((one, other) => other.notAfterMs - one.notAfterMs)[0];
+    const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
+    found.sort(
+      (one, other) =>
+        isOver(one) - isOver(other) || cameAtMs(other) - cameAtMs(one) || other.notAfterMs - one.notAfterMs,
+    );
+    return found[0];
   }
 
   /** Every certificate that can be used, each name once, by name. */
@@ -114,6 +126,19 @@ export class CertificateStore {
     const next = { hostname, fullchain: chainPem, privkey: keyPem.reveal(), record };
     writeFileAtomic(path.join(folder, NEXT), JSON.stringify(next));
     spread(folder, hostname, { chain: chainPem, key: keyPem.reveal(), record });
+    removeFile(this.#attemptsOf(hostname));
+  }
+
+  /** What is known of the attempts for a name that never got a certificate; empty when there was none. */
+  readAttempts(hostname: string): StoredRecord {
+    return readRecord(
+      fieldsOf(readText(path.dirname(this.#attemptsOf(hostname)), path.basename(this.#attemptsOf(hostname))) ?? ''),
+    );
+  }
+
+  /** Keeps that, so that a program that is started again and again does not use up what the CA allows. */
+  saveAttempts(hostname: string, record: StoredRecord): void {
+    writeFileAtomic(this.#attemptsOf(hostname), recordText(hostname, undefined, record));
   }
 
   /** Keeps when a certificate is to be renewed or why that failed. Call with the name's lock held. */
@@ -157,7 +182,9 @@ export class CertificateStore {
 
   #cas(): string[] {
     const entries = fs.readdirSync(this.#folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() && entry.name !== LOCKS).map(({ name }) => name);
+    return entries
+      .filter((entry) => entry.isDirectory() && ![LOCKS, ATTEMPTS].includes(entry.name))
+      .map(({ name }) => name);
   }
 
   #namesOf(ca: string): string[] {
@@ -165,9 +192,17 @@ export class CertificateStore {
     return folders.flatMap((folder) => readNext(folder)?.hostname ?? hostnameIn(folder) ?? []);
   }
 
+  #attemptsOf(hostname: string): string {
+    return path.join(this.#folder, ATTEMPTS, `${folderName(hostname)}.json`);
+  }
+
   #folderOf(ca: string, hostname: string): string {
     return path.join(this.#folder, folderName(ca), folderName(hostname));
   }
+}
+
+function cameAtMs({ record, notBeforeMs }: StoredCertificate): number {
+  return record.issuedAtMs ?? notBeforeMs;
 }
 
 interface Files {

@@ -27,7 +27,7 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
   const { store, issuer, hostname, isFresh, signal, now = Date.now } = options;
   const lock = await store.lock(hostname, signal);
   try {
-    const stored = store.newest(hostname);
+    const stored = store.newest(hostname, now());
     if (stored && isFresh(stored)) return stored;
     const keyPem = await makePrivateKey(options.keyType);
     const replaces = stored === undefined ? {} : { replaces: stored.chainPem };

@@ -21,6 +21,8 @@ export interface PebbleOptions {
   /** Percentage of good nonces that are refused. */
   readonly nonceReject?: number;
   readonly env?: NodeJS.ProcessEnv;
+  /** Life of what it issues; five years when left out. */
+  readonly validitySeconds?: number;
   /** Port to listen on, for a CA that comes back. */
   readonly port?: number;
   readonly ca?: TestCa;
@@ -60,6 +62,7 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     httpPort: options.httpPort ?? 9,
     tlsPort: options.tlsPort ?? 9,
     ocspResponderURL: '',
+    ...(options.validitySeconds === undefined ? {} : { certificateValidityPeriod: options.validitySeconds }),
     externalAccountBindingRequired: options.externalAccounts !== undefined,
     externalAccountMACKeys: options.externalAccounts ?? {},
   };

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Relay } from '../../relay-server/relay.js';
+import { Relay, type RelayOptions } from '../../relay-server/relay.js';
 import { parseRelayConfig, type RelayConfig } from '../../relay-server/relay-config.js';
 import { makeGrants } from '../../relay-server/sessions/grants.js';
 import { TokenStore } from '../../relay-server/sessions/token-store.js';
@@ -32,6 +32,11 @@ export interface RelayWorldOptions {
   readonly log?: Log;
   /** Ports; 0 lets the system choose. A relay that is to be restarted needs fixed ones. */
   readonly httpsPort?: number;
+  readonly httpPort?: number;
+  /** Verbs of `relay` that ask a running one need to know it. */
+  readonly adminPort?: number;
+  /** What replaces parts of a relay in this process. */
+  readonly relay?: RelayOptions;
 }
 
 /** Where a relay keeps its things: config text, state and one token named `home`. */
@@ -49,7 +54,7 @@ export class RelayHome {
     this.configFile = join(this.folder, 'relay.yaml');
     const text = [
       `domain: ${DOMAIN}`,
-      `listen: { https: "127.0.0.1:${options.httpsPort ?? 0}", http: "127.0.0.1:0", admin: "127.0.0.1:0" }`,
+      `listen: { https: "127.0.0.1:${options.httpsPort ?? 0}", http: "127.0.0.1:${options.httpPort ?? 0}", admin: "127.0.0.1:${options.adminPort ?? 0}" }`,
       'state_dir: state',
       options.yaml ?? '',
       '',
@@ -73,7 +78,7 @@ export class RelayHome {
 
   /** Starts the relay in this process. */
   async start(t: TestContext): Promise<RunningRelay> {
-    const relay = await Relay.start(this.config, this.#options.log ?? silentLog);
+    const relay = await Relay.start(this.config, this.#options.log ?? silentLog, this.#options.relay);
     t.after(() => relay.close());
     return new RunningRelay(this, relay);
   }

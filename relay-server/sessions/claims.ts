@@ -1,0 +1,204 @@
+/**
+ * Claims: decides who may have which public address, and which hostnames are known before anybody claims them.
+ *
+ * A claim is checked against the grants of its token, against the other clients, against what was promised about the end of
+ * TLS (protected-hosts.ts), and only then a certificate is asked for. Hostnames that a token names exactly, those claimed
+ * before, and those whose TLS ends elsewhere are known from the start, so that their visitors meet a tunnel that waits.
+ *
+ * Owns: the remembered and protected hostnames. Owned by: Relay.
+ */
+import { TunnelError } from '../../shared/errors.js';
+import { normalisePattern } from '../../shared/hostname.js';
+import type { Log } from '../../shared/log.js';
+import type { Claim } from '../../shared/messages.js';
+import type { RelayCertificates } from '../certs/relay-certificates.js';
+import type { TcpPorts } from '../edge/tcp-ports.js';
+import { publicUrl } from '../ops/relay-snapshot.js';
+import { mayClaimHost, mayClaimPort } from './grants.js';
+import type { HomeTlsMode, ProtectedHosts } from './protected-hosts.js';
+import type { RememberedHosts } from './remembered-hosts.js';
+import { portAddress, type Routes, wildcardAbove } from './routes.js';
+import type { Session } from './session.js';
+import { isExpired, type TokenRecord } from './token-record.js';
+import type { TokenWatch } from './token-watch.js';
+import type { Tunnel } from './tunnel.js';
+
+export interface ClaimsOptions {
+  readonly domain: string;
+  readonly publicPort: number;
+  /** Hostnames that a token may have under its wildcard grants. */
+  readonly hostnamesPerToken: number;
+  readonly tokens: TokenWatch;
+  readonly routes: Routes;
+  readonly remembered: RememberedHosts;
+  readonly protectedHosts: ProtectedHosts;
+  readonly certificates: RelayCertificates;
+  readonly tcpPorts: TcpPorts;
+  readonly log: Log;
+}
+
+/** What a claim became. */
+export interface ClaimedTunnel {
+  readonly tunnel: Tunnel;
+  /** Where visitors find it. */
+  readonly url: string;
+}
+
+export class Claims {
+  readonly #options: ClaimsOptions;
+
+  constructor(options: ClaimsOptions) {
+    this.#options = options;
+  }
+
+  /** Before the relay listens: hostnames are held for their owners, as after any session that was lost. */
+  async knowAtStart(): Promise<void> {
+    this.#knowProtectedHosts();
+    await this.#knowHosts('held');
+  }
+
+  /** Tokens were made, changed or ended. */
+  onTokensChanged(): void {
+    const { routes, tokens } = this.#options;
+    for (const tunnel of routes.tunnels) tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
+    void this.#knowHosts('offline');
+  }
+
+  /** Whether TLS of this hostname may still end here for somebody: its certificate is renewed for as long. */
+  isWanted(hostname: string): boolean {
+    const { tokens, remembered } = this.#options;
+    const isKnown = ({ grants }: TokenRecord) => grants.hosts.includes(hostname) || remembered.has(hostname);
+    const mayClaim = (token: TokenRecord) =>
+      !isExpired(token) && isKnown(token) && mayClaimHost(token.grants, hostname);
+    return tokens.all().some(mayClaim) && this.#endsTlsOf(hostname);
+  }
+
+  /**
+   * The tunnel of a claim, ready for visitors.
+   * @throws {TunnelError} NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN, LIMIT_EXCEEDED, CERTIFICATE_FAILED …
+   */
+  async decide(session: Session, claim: Claim): Promise<ClaimedTunnel> {
+    const token = this.#options.tokens.get(session.owner.tokenId);
+    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
+    if (claim.tcpPort !== undefined) {
+      if (!mayClaimPort(token.grants, claim.tcpPort)) throw notGranted(`port ${claim.tcpPort}`, token.name);
+      return this.#claimPort(session, claim.tcpPort);
+    }
+    const host = normalisePattern(claim.host ?? '', 'host');
+    if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    if (claim.tls !== 'relay') return this.#claimPassedHost(session, host, claim.tls);
+    return this.#claimHost(session, host, token);
+  }
+
+  /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */
+  #knowProtectedHosts(): void {
+    const { protectedHosts, routes, tokens } = this.#options;
+    for (const { host, tokenId, tls } of protectedHosts.all()) {
+      const tunnel = routes.know(host);
+      tunnel.endTlsAt(tls);
+      const token = tokens.get(tokenId);
+      if (token === undefined || isExpired(token) || !mayClaimHost(token.grants, host)) continue;
+      tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
+    }
+  }
+
+  async #knowHosts(state: 'held' | 'offline'): Promise<void> {
+    const { tokens, remembered, domain, routes } = this.#options;
+    for (const token of tokens.all()) {
+      if (isExpired(token)) continue;
+      const exact = token.grants.hosts.filter((host) => !host.startsWith('*.'));
+      const claimed = remembered.of(token.id).filter((host) => mayClaimHost(token.grants, host));
+      for (const host of new Set([...exact, ...claimed])) {
+        if (host === domain || routes.knows(host) || !this.#endsTlsOf(host)) continue;
+        await this.#prepareQuietly(host);
+        const tunnel = routes.know(host);
+        if (state === 'held') tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
+      }
+    }
+  }
+
+  async #prepareQuietly(host: string): Promise<void> {
+    const { certificates, log } = this.#options;
+    try {
+      await certificates.prepareAtStart(host);
+    } catch (error) {
+      log.warn({ host, reason: error instanceof Error ? error.message : '' }, 'no certificate for granted host');
+    }
+  }
+
+  async #claimHost(session: Session, host: string, token: TokenRecord): Promise<ClaimedTunnel> {
+    const { routes, remembered, certificates } = this.#options;
+    // A name that the grant says exactly was the operator's choice; of the others a client could think up any number.
+    const isChosen = token.grants.hosts.includes(host);
+    if (!isChosen) this.#makeRoom(host, token);
+    const tunnel = routes.know(host);
+    tunnel.checkTaking(session.owner);
+    this.#checkMayEndTls(host);
+    if (!isChosen) remembered.remember(host, token.id);
+    await certificates.prepareForClaim(host);
+    return this.#claimed(tunnel);
+  }
+
+  #makeRoom(host: string, token: TokenRecord): void {
+    const { remembered, routes, hostnamesPerToken } = this.#options;
+    const isInUse = (name: string) => (routes.get(name)?.state ?? 'offline') !== 'offline';
+    remembered.makeRoom(host, token.id, { max: hostnamesPerToken, isInUse });
+  }
+
+  /** A hostname whose TLS the relay never ends: no certificate is made ready, and the promise is on disk first. */
+  async #claimPassedHost(session: Session, host: string, tls: HomeTlsMode): Promise<ClaimedTunnel> {
+    const { routes, protectedHosts } = this.#options;
+    const tunnel = routes.know(host);
+    tunnel.checkTaking(session.owner);
+    const below = routes.relayTlsBelow(host);
+    if (below !== undefined) {
+      const message = `Cannot claim ${host} with tls: ${tls}: ${below}, below it, is in use with tls: relay. End that first.`;
+      throw new TunnelError('HOSTNAME_TAKEN', message);
+    }
+    protectedHosts.protect({ host, tokenId: session.owner.tokenId, tls });
+    tunnel.endTlsAt(tls);
+    return this.#claimed(tunnel);
+  }
+
+  /**
+   * Throws NOT_GRANTED when the name, or the wildcard above it, was claimed with TLS that ends elsewhere and the operator
+   * has not said since that it may end here; from then on it may.
+   */
+  #checkMayEndTls(host: string): void {
+    const { routes, protectedHosts } = this.#options;
+    for (const name of [host, wildcardAbove(host)]) {
+      const tunnel = routes.get(name);
+      const inUse = name !== host && tunnel !== undefined && tunnel.tls !== 'relay' && tunnel.state !== 'offline';
+      if (inUse || protectedHosts.has(name)) throw endsElsewhere(host, name);
+      tunnel?.endTlsAt('relay');
+    }
+  }
+
+  #endsTlsOf(host: string): boolean {
+    const { protectedHosts } = this.#options;
+    return !protectedHosts.has(host) && !protectedHosts.has(wildcardAbove(host));
+  }
+
+  async #claimPort(session: Session, port: number): Promise<ClaimedTunnel> {
+    const { routes, tcpPorts } = this.#options;
+    const tunnel = routes.know(portAddress(port));
+    tunnel.checkTaking(session.owner);
+    await tcpPorts.open(port, tunnel);
+    return this.#claimed(tunnel);
+  }
+
+  #claimed(tunnel: Tunnel): ClaimedTunnel {
+    return { tunnel, url: publicUrl(tunnel.address, this.#options) };
+  }
+}
+
+function notGranted(what: string, token: string): TunnelError {
+  const cure = 'Ask the relay’s operator for a token that grants it: relay token create NAME --host … or --tcp-port …';
+  return new TunnelError('NOT_GRANTED', `Cannot claim ${what}: token ${token} does not grant it. ${cure}`);
+}
+
+function endsElsewhere(host: string, name: string): TunnelError {
+  const state = `TLS of ${name} was claimed to end at home, and then it never ends at the relay`;
+  const cure = `Write tls: end-to-end, or ask the relay’s operator: relay host forget '${name}'`;
+  return new TunnelError('NOT_GRANTED', `Cannot claim ${host} with tls: relay: ${state}. ${cure}`);
+}
