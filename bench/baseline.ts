@@ -1,46 +1,61 @@
 /**
- * Baseline: the regression guard: what Sallyport cost beside the limit when it was last agreed to, and what it costs now.
- * As a multiple of the limit in the same run, so that it holds on other machines. Losing more than 15 % of CPU time per
- * request or per GiB is a regression; rates are information, because they depend on who else uses the machine.
+ * Baseline: the regression guard: what Sallyport cost when it was last agreed to, and what it costs now, as multiples of
+ * what other programs cost in the same run, so that it holds on other machines.
+ *
+ * CPU time beside Node itself (subjects/node-limit.ts) decides: another processor or another Node makes both dearer. More
+ * than 15 % of it lost, per request or per GiB, is a regression. Programs that share the machine make every request of a
+ * tunnel dearer, so what is tolerated grows with what they used. All else is information.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { TunnelError } from '../shared/errors.js';
 import type { MachineFacts } from './machine.js';
-import type { FigureResult } from './result.js';
+import { besideOf, type ContestantResult, type FigureResult } from './result.js';
+import { spreadOf } from './spread.js';
 
 const PRODUCT = 'sallyport';
-const REFERENCE = 'limit';
 
-/** Of the value agreed to. */
+/** Of the value agreed to, on a machine that the bench has to itself. */
 const TOLERATED_LOSS = 0.15;
 
-/** Which measures are compared, and whether more of them is worse. */
-const MEASURES = [
-  { name: 'cpu', moreIs: 'worse' },
-  { name: 'rate', moreIs: 'better' },
+/** What other programs may use before more is tolerated. */
+const QUIET_SHARE = 0.1;
+
+/** What is compared, and by which measure beside whom. */
+const WATCHED = [
+  { name: 'cpuOfNode', measure: 'cpu', of: 'node', moreIs: 'worse', decides: true },
+  { name: 'cpuOfLimit', measure: 'cpu', of: 'limit', moreIs: 'worse', decides: false },
+  { name: 'rateOfLimit', measure: 'rate', of: 'limit', moreIs: 'better', decides: false },
 ] as const;
 
-type MeasureName = (typeof MEASURES)[number]['name'];
+type Watched = (typeof WATCHED)[number]['name'];
 
-/** Multiples of the limit, by figure. */
-export type Ratios = Readonly<Record<string, Readonly<Record<MeasureName, number>>>>;
+export type Ratios = Readonly<Record<Watched, number>>;
 
 export interface Baseline {
   /** When, where and with what it was measured. */
   readonly date: string;
   readonly machine: string;
   readonly node: string;
+  /** By figure. */
+  readonly figures: Readonly<Record<string, Ratios>>;
+}
+
+/** A figure of the run that is compared. */
+export interface WatchedFigure {
   readonly ratios: Ratios;
+  /** What programs outside the bench used of the machine meanwhile, 0 to 1. */
+  readonly others: number;
 }
 
 export interface Comparison {
   readonly figure: string;
-  readonly measure: MeasureName;
+  readonly name: Watched;
   readonly was: number;
   readonly now: number;
   /** Positive is worse; 0.1 is a tenth. */
   readonly loss: number;
-  readonly verdict: 'held' | 'lost' | 'information';
+  /** Undefined for what decides nothing. */
+  readonly tolerated: number | undefined;
 }
 
 export interface GuardResult {
@@ -48,47 +63,65 @@ export interface GuardResult {
   readonly comparisons: readonly Comparison[];
 }
 
-/** The ratios of a run; without the figures that had not both of them. */
-export function ratiosOf(figures: readonly FigureResult[]): Ratios {
-  const entries = figures.flatMap(({ figure, reference, contestants }) => {
-    const own = contestants.find(({ name }) => name === PRODUCT)?.beside;
-    if (reference !== REFERENCE || own?.cpu === undefined || own.rate === undefined) return [];
-    return [[figure.name, { cpu: own.cpu.median, rate: own.rate.median }] as const];
-  });
-  return Object.fromEntries(entries);
+/** What is watched of a run, by figure; without the figures for which somebody was missing. */
+export function watchedOf(figures: readonly FigureResult[]): ReadonlyMap<string, WatchedFigure> {
+  const watched = new Map<string, WatchedFigure>();
+  for (const { figure, contestants } of figures) {
+    const ratios = WATCHED.map(({ name, measure, of }) => [name, ratioOf(contestants, measure, of)] as const);
+    if (ratios.some(([, ratio]) => ratio === undefined)) continue;
+    const shares = contestants.flatMap(({ rounds }) => rounds.map(({ others }) => others));
+    watched.set(figure.name, { ratios: Object.fromEntries(ratios) as Ratios, others: spreadOf(shares).median });
+  }
+  return watched;
+}
+
+function ratioOf(contestants: readonly ContestantResult[], measure: string, of: string): number | undefined {
+  const own = contestants.find(({ name }) => name === PRODUCT)?.rounds ?? [];
+  const other = contestants.find(({ name }) => name === of)?.rounds ?? [];
+  const ratios = besideOf(own, other, measure, 'ratio');
+  return ratios.length === 0 ? undefined : spreadOf(ratios).median;
 }
 
 /** Compares the figures that both have. */
-export function compare(baseline: Baseline, now: Ratios): GuardResult {
-  const comparisons = Object.entries(baseline.ratios).flatMap(([figure, was]) => {
-    const own = now[figure];
+export function compare(baseline: Baseline, now: ReadonlyMap<string, WatchedFigure>): GuardResult {
+  const comparisons = Object.entries(baseline.figures).flatMap(([figure, was]) => {
+    const own = now.get(figure);
     if (own === undefined) return [];
-    return MEASURES.map(({ name, moreIs }): Comparison => {
-      const change = own[name] / was[name] - 1;
+    return WATCHED.map(({ name, moreIs, decides }): Comparison => {
+      const change = own.ratios[name] / was[name] - 1;
       const loss = moreIs === 'worse' ? change : -change;
-      const verdict = moreIs === 'better' ? 'information' : loss > TOLERATED_LOSS ? 'lost' : 'held';
-      return { figure, measure: name, was: was[name], now: own[name], loss, verdict };
+      const tolerated = decides ? toleratedLoss(own.others) : undefined;
+      return { figure, name, was: was[name], now: own.ratios[name], loss, tolerated };
     });
   });
   return { baseline, comparisons };
 }
 
-/** One line for each regression; empty when all held. */
+function toleratedLoss(others: number): number {
+  return TOLERATED_LOSS + Math.max(0, others - QUIET_SHARE);
+}
+
+/** Whether more was lost than is tolerated. */
+export function isRegression({ loss, tolerated }: Comparison): boolean {
+  return tolerated !== undefined && loss > tolerated;
+}
+
+/** One line for each regression; empty when there is none. */
 export function regressions({ baseline, comparisons }: GuardResult): string[] {
-  const lost = comparisons.filter(({ verdict }) => verdict === 'lost');
-  return lost.map(({ figure, was, now, loss }) => {
-    const change = `${was.toFixed(2)} → ${now.toFixed(2)} × ${REFERENCE}`;
+  return comparisons.filter(isRegression).map(({ figure, was, now, loss }) => {
+    const change = `${was.toFixed(2)} → ${now.toFixed(2)} × Node itself`;
     return `${figure}: ${(loss * 100).toFixed(0)} % more CPU time than on ${baseline.date} (${change})`;
   });
 }
 
 /** The baseline that a run makes. Rounded: more digits would be noise. */
-export function baselineOf(machine: MachineFacts, ratios: Ratios): Baseline {
-  const rounded = Object.entries(ratios).map(([figure, { cpu, rate }]) => {
-    return [figure, { cpu: Number(cpu.toFixed(3)), rate: Number(rate.toFixed(3)) }] as const;
+export function baselineOf(machine: MachineFacts, watched: ReadonlyMap<string, WatchedFigure>): Baseline {
+  const figures = [...watched].map(([figure, { ratios }]) => {
+    const rounded = Object.entries(ratios).map(([name, ratio]) => [name, Number(ratio.toFixed(3))] as const);
+    return [figure, Object.fromEntries(rounded) as Ratios] as const;
   });
   const { date = '', machine: where = '', node = '' } = machine;
-  return { date, machine: where, node, ratios: Object.fromEntries(rounded) };
+  return { date, machine: where, node, figures: Object.fromEntries(figures) };
 }
 
 /** Reads the committed baseline; undefined when there is none. Throws CONFIG_INVALID when it is damaged. */
@@ -105,10 +138,10 @@ export function readBaseline(file: string): Baseline | undefined {
 /** The baseline in the text of its file. Throws CONFIG_INVALID when it is none. */
 export function parseBaseline(text: string, file: string): Baseline {
   try {
-    const { date, machine, node, ratios } = JSON.parse(text) as Baseline;
+    const { date, machine, node, figures } = JSON.parse(text) as Baseline;
     const isWhole = [date, machine, node].every((fact) => typeof fact === 'string');
-    const values = Object.values(ratios).flatMap((figure) => MEASURES.map(({ name }) => figure[name]));
-    if (isWhole && values.every((value) => value > 0)) return { date, machine, node, ratios };
+    const values = Object.values(figures).flatMap((ratios) => WATCHED.map(({ name }) => ratios[name]));
+    if (isWhole && values.every((value) => value > 0)) return { date, machine, node, figures };
   } catch {
     // Told below, with the cure.
   }

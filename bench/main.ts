@@ -13,9 +13,9 @@ import {
   baselineOf,
   compare,
   type GuardResult,
-  ratiosOf,
   readBaseline,
   regressions,
+  watchedOf,
   writeBaseline,
 } from './baseline.js';
 import { chooseFigures, FIGURE_NAMES } from './figures/figures.js';
@@ -95,14 +95,14 @@ async function measure(world: BenchWorld, flags: BenchFlags): Promise<void> {
 
 /** Compares with the baseline, or replaces it. */
 function guardOver(result: RunResult, machine: MachineFacts, isNew: boolean): GuardResult | undefined {
-  const ratios = ratiosOf(result.figures);
+  const watched = watchedOf(result.figures);
   if (isNew) {
-    writeBaseline(BASELINE_FILE, baselineOf(machine, ratios));
+    writeBaseline(BASELINE_FILE, baselineOf(machine, watched));
     note(`${BASELINE_FILE} holds this run now`);
     return undefined;
   }
   const baseline = readBaseline(BASELINE_FILE);
-  return baseline === undefined ? undefined : compare(baseline, ratios);
+  return baseline === undefined ? undefined : compare(baseline, watched);
 }
 
 function publish(report: Report, flags: BenchFlags): void {

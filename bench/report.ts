@@ -1,7 +1,7 @@
 /**
  * Report: what a person (Markdown) and a program (JSON) read of a run.
  */
-import type { GuardResult } from './baseline.js';
+import { type GuardResult, isRegression } from './baseline.js';
 import { figureTable } from './figure-table.js';
 import type { MachineFacts } from './machine.js';
 import type { RunResult } from './run.js';
@@ -66,17 +66,23 @@ function targetTable(verdicts: readonly Verdict[]): string {
 }
 
 function guardText({ baseline, comparisons }: GuardResult): string {
-  const rows = comparisons.map(({ figure, measure, was, now, loss, verdict }) => {
-    const change = `${loss > 0 ? '+' : ''}${(loss * 100).toFixed(0)} %`;
-    return `| ${figure} | ${measure} | ${was.toFixed(2)} | ${now.toFixed(2)} | ${change} | ${verdict} |\n`;
+  const rows = comparisons.map((comparison) => {
+    const { figure, name, was, now, loss, tolerated } = comparison;
+    const verdict = tolerated === undefined ? 'information' : isRegression(comparison) ? 'lost' : 'held';
+    const limit = tolerated === undefined ? '' : percent(tolerated);
+    return `| ${figure} | ${name} | ${was.toFixed(2)} | ${now.toFixed(2)} | ${percent(loss)} | ${limit} | ${verdict} |\n`;
   });
   return `## Beside the baseline of ${baseline.date} (${baseline.machine}, Node ${baseline.node})
 
-Sallyport's values as multiples of the limit's in the same run. Only CPU time decides; rates are information.
+Sallyport's values as multiples of another subject's in the same run.
 
-| figure | measure | then | now | loss | verdict |
-| --- | --- | --- | --- | --- | --- |
+| figure | value | then | now | loss | tolerated | verdict |
+| --- | --- | --- | --- | --- | --- | --- |
 ${rows.join('')}`;
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`;
 }
 
 function howMany({ size }: Report): string {

@@ -33,7 +33,7 @@ export const QUICK: BenchSize = {
   quick: true,
   rounds: 5,
   seconds: 2,
-  bulkBytes: 256 * MIB,
+  bulkBytes: 512 * MIB,
   crowdVisitors: 1_000,
   crowdClients: 50,
   tunnelCounts: [1, 100],

@@ -149,9 +149,9 @@ test('a peer is found where its variable says, and missing ones are named with t
 test('a quick run has the subjects that every machine has, a full one all of them, and both may be told', () => {
   const names = (choice: { names: string | undefined; quick: boolean; compare: string | undefined }) =>
     chooseSubjects(choice).map(({ name }) => name);
-  const all = ['limit', 'sallyport', 'nginx+frp', 'nginx+rathole', 'frp-https2http', 'http-proxy'];
+  const all = ['limit', 'sallyport', 'nginx+frp', 'nginx+rathole', 'frp-https2http', 'http-proxy', 'node'];
   assert.deepEqual(names({ names: undefined, quick: false, compare: undefined }), all);
-  assert.deepEqual(names({ names: undefined, quick: true, compare: undefined }), ['limit', 'sallyport', 'http-proxy']);
+  assert.deepEqual(names({ names: undefined, quick: true, compare: undefined }), ['limit', 'sallyport', 'node']);
   assert.deepEqual(names({ names: 'sallyport,limit', quick: true, compare: '/old' }), ['sallyport', 'limit', 'other']);
   assert.throws(
     () => names({ names: 'ngrok', quick: false, compare: undefined }),

@@ -6,7 +6,7 @@ import type { Figure } from '../figure.js';
 import { downloadFor } from '../load/curl.js';
 import { ENDLESS_PATH } from '../origin.js';
 import { LINE } from '../place.js';
-import { enterSubjects, NOT_THE_BASELINE } from './subject-load.js';
+import { enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
 import { MEGABYTE } from './transfers.js';
 
 const WARM_UP_SECONDS = 1;
@@ -19,7 +19,7 @@ export const distance: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'distance',
-      not: NOT_THE_BASELINE,
+      not: NOT_THE_BASELINES,
       warmUp: (scene, { port }) => downloadFor(scene, port, ENDLESS_PATH, WARM_UP_SECONDS),
       measure: async (scene, { port }) => {
         const { downloadedBytes, seconds } = await downloadFor(scene, port, ENDLESS_PATH, stage.size.seconds);

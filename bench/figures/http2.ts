@@ -9,7 +9,7 @@ import { type Http2Load, runHttp2 } from '../load/h2load.js';
 import { runWrk } from '../load/wrk.js';
 import { SMALL_PATH } from '../origin.js';
 import type { Stage } from '../stage.js';
-import { countCpu, enterSubjects, NOT_THE_BASELINE } from './subject-load.js';
+import { countCpu, enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
 
 const CONNECTIONS = 8;
 const STREAMS = 16;
@@ -37,10 +37,10 @@ export const http2Requests: Figure = {
 
 async function enterHttp2(stage: Stage): Promise<Cast> {
   const { seconds } = stage.size;
-  const { subjects } = await stage.subjects('files', NOT_THE_BASELINE);
+  const { subjects } = await stage.subjects('files', NOT_THE_BASELINES);
   const cast = await enterSubjects(stage, {
     place: 'files',
-    not: NOT_THE_BASELINE,
+    not: NOT_THE_BASELINES,
     warmUp: (scene, { port }) => runHttp2(scene, load(port, 1)),
     measure: async (scene, subject) => {
       const work = () => runHttp2(scene, load(subject.port, seconds));

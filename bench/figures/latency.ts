@@ -5,7 +5,7 @@ import type { Figure } from '../figure.js';
 import { runSteady, type SteadyLoad } from '../load/h2load.js';
 import { SMALL_PATH } from '../origin.js';
 import { percentile } from '../spread.js';
-import { enterSubjects, NOT_THE_BASELINE } from './subject-load.js';
+import { enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
 
 const REQUESTS_PER_SECOND = 200;
 
@@ -30,7 +30,7 @@ export const latency: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'files',
-      not: NOT_THE_BASELINE,
+      not: NOT_THE_BASELINES,
       warmUp: (scene, { port }) => runSteady(scene, load(port, 1)),
       measure: async (scene, { port }) => {
         const took = await runSteady(scene, load(port, stage.size.seconds));

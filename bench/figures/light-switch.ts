@@ -11,7 +11,7 @@ import { runSteady, type SteadyLoad } from '../load/h2load.js';
 import { ENDLESS_PATH, SMALL_PATH } from '../origin.js';
 import type { Scene } from '../scene.js';
 import { percentile } from '../spread.js';
-import { enterSubjects, NOT_THE_BASELINE } from './subject-load.js';
+import { enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
 import { MEGABYTE } from './transfers.js';
 
 const DOWNLOADS = 4;
@@ -41,7 +41,7 @@ export const lightSwitch: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'files',
-      not: NOT_THE_BASELINE,
+      not: NOT_THE_BASELINES,
       warmUp: (scene, { port }) => runSteady(scene, load(port, 1)),
       measure: async (scene, { port }) => {
         const { seconds } = stage.size;

@@ -61,7 +61,7 @@ async function startTunnels(stage: Stage, scene: Scene, count: number): Promise<
     const memory = { relay: residentOf(crowd, 'public') / MIB, home: residentOf(crowd, 'home') / MIB };
     return { values: { cpu, rate, ...memory }, parts };
   };
-  return { name: nameOf(count), what: `${clients} clients`, warmUp: () => work(1), measure };
+  return { name: nameOf(count), what: `${clients} clients`, warmUp: () => work(stage.size.seconds), measure };
 }
 
 /** The same load for every count, on hostnames that lie evenly among them. */

@@ -6,7 +6,7 @@ import type { Figure } from '../figure.js';
 import { type CurlTransfer, downloadFor } from '../load/curl.js';
 import { ENDLESS_PATH } from '../origin.js';
 import type { Scene } from '../scene.js';
-import { countCpu, enterSubjects, NOT_THE_BASELINE } from './subject-load.js';
+import { countCpu, enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
 import { GIB, MEGABYTE, TRANSFER_MEASURES } from './transfers.js';
 
 const DOWNLOADS = 32;
@@ -23,7 +23,7 @@ export const parallelDownloads: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'files',
-      not: NOT_THE_BASELINE,
+      not: NOT_THE_BASELINES,
       warmUp: (scene, { port }) => downloadFor(scene, port, ENDLESS_PATH, WARM_UP_SECONDS),
       measure: async (scene, subject) => {
         const work = () => downloadAll(scene, subject.port, stage.size.seconds);

@@ -12,6 +12,7 @@ import type { Scene } from '../scene.js';
 import type { Stage } from '../stage.js';
 import { residentOf, type Subject, type SubjectKind } from '../subjects/subject.js';
 import { MIB } from './crowd-load.js';
+import { NOT_THE_BASELINES } from './subject-load.js';
 
 const VISITORS = 200;
 
@@ -26,7 +27,7 @@ export const stalledVisitors: Figure = {
   targets: [{ measure: 'growth', is: 'at most', value: 80 }],
   enter: async (stage) => {
     await stage.clear();
-    const kinds = stage.kinds(['limit', 'http-proxy']);
+    const kinds = stage.kinds(['limit', ...NOT_THE_BASELINES]);
     const present = kinds.filter((kind) => kind.missing() === undefined);
     return {
       contestants: present.map((kind) => {

@@ -11,7 +11,7 @@ import { GIB, MEGABYTE, TRANSFER_MEASURES, TRANSFER_TARGETS } from './transfers.
 
 export const bulkUpload: Figure = {
   name: 'upload',
-  title: 'Upload of 1 GiB (256 MiB in a quick run) over one TLS connection (curl)',
+  title: 'Upload of 1 GiB (512 MiB in a quick run) over one TLS connection (curl)',
   measures: TRANSFER_MEASURES,
   targets: TRANSFER_TARGETS,
   enter: (stage) => {

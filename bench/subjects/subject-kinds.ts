@@ -5,14 +5,15 @@ import { TunnelError } from '../../shared/errors.js';
 import { frpHttps, nginxFrp } from './frp.js';
 import { httpProxy } from './http-proxy.js';
 import { limit } from './limit.js';
+import { nodeLimit } from './node-limit.js';
 import { nginxRathole } from './rathole.js';
 import { otherSallyport, sallyport } from './sallyport.js';
 import type { SubjectKind } from './subject.js';
 
-const ALL: readonly SubjectKind[] = [limit, sallyport, nginxFrp, nginxRathole, frpHttps, httpProxy];
+const ALL: readonly SubjectKind[] = [limit, sallyport, nginxFrp, nginxRathole, frpHttps, httpProxy, nodeLimit];
 
-/** What a quick run compares with: what every machine has. */
-const QUICK = [limit.name, sallyport.name, httpProxy.name];
+/** What the regression guard needs, and every machine has. */
+const QUICK = [limit.name, sallyport.name, nodeLimit.name];
 
 export const SUBJECT_NAMES: readonly string[] = ALL.map(({ name }) => name);
 
