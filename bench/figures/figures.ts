@@ -22,9 +22,9 @@ import { webSocketEcho } from './web-socket.js';
 const ALL: readonly Figure[] = [
   smallRequests,
   bulkDownload,
+  newVisitors,
   bulkUpload,
   parallelDownloads,
-  newVisitors,
   latency,
   lightSwitch,
   http2Requests,

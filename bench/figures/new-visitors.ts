@@ -5,7 +5,7 @@
 import type { Figure } from '../figure.js';
 import { runWrk, type WrkOptions } from '../load/wrk.js';
 import { SMALL_PATH } from '../origin.js';
-import { countCpu, enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
+import { countCpu, enterSubjects } from './subject-load.js';
 
 const CONNECTIONS = 32;
 const MICROSECONDS = 1_000_000;
@@ -28,7 +28,6 @@ export const newVisitors: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'files',
-      not: NOT_THE_BASELINES,
       warmUp: (scene, { port }) => runWrk(scene, load(port, 1)),
       measure: async (scene, subject) => {
         const work = () => runWrk(scene, load(subject.port, stage.size.seconds));

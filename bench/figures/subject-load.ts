@@ -15,7 +15,7 @@ export interface SubjectLoad {
   measure(scene: Scene, subject: Subject): Promise<Measurement>;
 }
 
-/** What Node costs, with http-proxy and alone, is asked where the cost of a request or a byte is, and nowhere else. */
+/** What Node costs, with http-proxy and alone, is asked where a request, a byte or a visitor has its price. */
 export const NOT_THE_BASELINES = ['http-proxy', 'node'];
 
 /** All subjects of the stage under this load. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { VISITOR_HOST } from '../certificate.js';
 import type { Figure } from '../figure.js';
 import type { Scene } from '../scene.js';
-import { countCpu, enterSubjects, NOT_THE_BASELINES } from './subject-load.js';
+import { countCpu, enterSubjects } from './subject-load.js';
 
 const CONNECTIONS = 100;
 const MESSAGE_BYTES = 128;
@@ -29,7 +29,8 @@ export const webSocketEcho: Figure = {
   enter: (stage) =>
     enterSubjects(stage, {
       place: 'echo',
-      not: NOT_THE_BASELINES,
+      // Its link is where its upgrades go.
+      not: ['http-proxy'],
       warmUp: (scene, { port }) => runEchoes(scene, port, 1),
       measure: async (scene, subject) => {
         const work = () => runEchoes(scene, subject.port, stage.size.seconds);
