@@ -21,7 +21,10 @@ function say(change: number): void {
 const events: ClientEvents = {
   up: () => say(1),
   down: () => say(-1),
-  denied: ({ name, message }) => console.error(`denied ${name}: ${message}`),
+  denied: ({ name, message }) => {
+    console.error(`denied ${name}: ${message}`);
+    process.exit(1);
+  },
   reconnecting: () => {},
   changed: () => {},
 };

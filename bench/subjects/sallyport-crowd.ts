@@ -14,13 +14,14 @@ import type { SubjectPart } from './subject.js';
 /** How long a crowd may take to join. */
 const JOIN_MS = 120_000;
 
-/** Every visitor and every client of the bench comes from one address, and idles for longer than a keep-alive. */
+/** All visitors and clients of the bench come from one address, with one token, and idle for longer than a keep-alive. */
 const crowdLimits = (connections: number) => ({
   connections,
   connections_per_ip: connections,
   links_per_ip: connections,
   keep_alive_timeout: '10m',
   tunnels_per_session: 1_000,
+  hostnames_per_token: 1_000,
 });
 
 export const sallyportCrowd: CrowdKind = {
