@@ -2,9 +2,9 @@
  * Figure `tunnels`: does a request cost more when there are more tunnels? Relays with 1, 10, 100 and 1,000 tunnels take
  * turns under the same load, spread over their tunnels.
  *
- * One wrk asks for one hostname, so eight of them run beside each other, each with four connections. All tunnels are one
- * client's, so that nothing else differs; beside them stand as many of 20 clients: there the same load is spread over
- * forty links, and less of it fits into one batch.
+ * One wrk asks for one hostname, so eight of them run beside each other, each with four connections. They ask the tunnels
+ * of one client, so that nothing but the number of tunnels differs. Beside them stands the same load on the tunnels of 20
+ * clients: spread over forty links, less of it fits into one batch.
  */
 import { numberedHost } from '../certificate.js';
 import { type Contestant, CPU_PER_REQUEST, type Figure } from '../figure.js';
@@ -21,6 +21,9 @@ import { countCpu } from './subject-load.js';
 const LOADS = 8;
 const CONNECTIONS_PER_LOAD = 4;
 const MANY_CLIENTS = 20;
+
+/** A session takes at most 500 messages in a burst, and each claim is one. */
+const MAX_PER_CLIENT = 400;
 const MICROSECONDS = 1_000_000;
 const ONE = nameOf(1);
 
@@ -44,8 +47,13 @@ export const manyTunnels: Figure = {
     const scene = stage.scene('tunnels');
     const contestants: Contestant[] = [];
     const { tunnelCounts } = stage.size;
-    for (const count of tunnelCounts) contestants.push(await startTunnels(stage, scene, count, 1));
-    contestants.push(await startTunnels(stage, scene, Math.max(...tunnelCounts), MANY_CLIENTS));
+    const most = Math.max(...tunnelCounts);
+    for (const count of tunnelCounts) {
+      const name = nameOf(count);
+      contestants.push(await startTunnels(stage, scene, { name, count, perClient: MAX_PER_CLIENT, asked: 1 }));
+    }
+    const spread = { name: `${nameOf(most)} of ${MANY_CLIENTS} clients`, count: most, asked: MANY_CLIENTS };
+    contestants.push(await startTunnels(stage, scene, { ...spread, perClient: Math.ceil(most / MANY_CLIENTS) }));
     return { contestants, absent: [] };
   },
 };
@@ -54,24 +62,34 @@ function nameOf(tunnels: number): string {
   return tunnels === 1 ? '1 tunnel' : `${tunnels.toLocaleString('en')} tunnels`;
 }
 
-async function startTunnels(stage: Stage, scene: Scene, count: number, clients: number): Promise<Contestant> {
+interface Tunnels {
+  readonly name: string;
+  readonly count: number;
+  readonly perClient: number;
+  /** Clients whose tunnels are asked. */
+  readonly asked: number;
+}
+
+async function startTunnels(stage: Stage, scene: Scene, tunnels: Tunnels): Promise<Contestant> {
+  const { name, count, perClient, asked } = tunnels;
+  const clients = Math.ceil(count / perClient);
   const crowd = await startSallyportCrowd(scene, `tunnels-${count}-${clients}`, connectionsFor(0, clients));
   await crowd.join(clients, hostsOf(count));
-  const work = (seconds: number) => requestAll(scene, crowd.port, count, seconds);
+  const hosts = Math.min(count, Math.ceil(count / clients) * asked);
+  const work = () => requestAll(scene, crowd.port, hosts, stage.size.seconds);
   const measure = async () => {
-    const { done, cpu, parts } = await countCpu(crowd, () => work(stage.size.seconds), sumRequests, MICROSECONDS);
+    const { done, cpu, parts } = await countCpu(crowd, work, sumRequests, MICROSECONDS);
     const rate = done.reduce((sum, { requests, seconds }) => sum + requests / seconds, 0);
     const memory = { relay: residentOf(crowd, 'public') / MIB, home: residentOf(crowd, 'home') / MIB };
     return { values: { cpu, rate, ...memory }, parts };
   };
-  const name = clients === 1 ? nameOf(count) : `${nameOf(count)} of ${clients} clients`;
-  return { name, what: 'relay and clients', warmUp: () => work(stage.size.seconds), measure };
+  return { name, what: `${clients} clients`, warmUp: work, measure };
 }
 
-/** The same load for every count, on hostnames that lie evenly among them. */
-function requestAll(scene: Scene, port: number, tunnels: number, seconds: number): Promise<WrkCount[]> {
+/** The same load whatever the number of tunnels, on hostnames that lie evenly among the first `hosts`. */
+function requestAll(scene: Scene, port: number, hosts: number, seconds: number): Promise<WrkCount[]> {
   const loads = Array.from({ length: LOADS }, (_, index) => {
-    const host = numberedHost(Math.floor((index * tunnels) / LOADS));
+    const host = numberedHost(Math.floor((index * hosts) / LOADS));
     return runWrk(scene, { port, host, path: SMALL_PATH, connections: CONNECTIONS_PER_LOAD, seconds });
   });
   return Promise.all(loads);
