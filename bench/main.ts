@@ -48,6 +48,9 @@ interface BenchFlags {
   readonly updateBaseline?: boolean;
 }
 
+// Whoever reads may stop reading; the run still ends what it started.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
+
 const program = newProgram('bench', 'Measures Sallyport beside nginx without a tunnel and beside its peers, here.')
   .option('--quick', 'small, download and upload in shorter rounds, compared with bench/baseline.json')
   .option('--only <figures>', `comma-separated: ${FIGURE_NAMES.join(', ')}`)
