@@ -18,11 +18,13 @@ import {
   watchedOf,
   writeBaseline,
 } from './baseline.js';
+import type { Figure } from './figure.js';
 import { chooseFigures, FIGURE_NAMES } from './figures/figures.js';
 import { type MachineFacts, machineFacts } from './machine.js';
 import { configsToMarkdown, type Report, toJson, toMarkdown } from './report.js';
 import { type RunResult, run } from './run.js';
-import { sizeOf } from './size.js';
+import { type BenchSize, sizeOf } from './size.js';
+import type { SubjectKind } from './subjects/subject.js';
 import { chooseSubjects, SUBJECT_NAMES } from './subjects/subject-kinds.js';
 import { BenchWorld } from './world.js';
 
@@ -64,16 +66,20 @@ const program = newProgram('bench', 'Measures Sallyport beside nginx without a t
   .action(runBench);
 await runProgram(program);
 
+/** What a run takes, after the flags were understood. */
+interface Plan {
+  readonly size: BenchSize;
+  readonly figures: readonly Figure[];
+  readonly kinds: readonly SubjectKind[];
+}
+
 async function runBench(flags: BenchFlags): Promise<void> {
-  if (flags.updateBaseline && !flags.quick) {
-    throw new TunnelError('USAGE_INVALID', '--update-baseline needs --quick: that is what is compared');
-  }
-  const size = sizeOf(flags.quick === true, flags.rounds);
-  const world = new BenchWorld({ bulkBytes: size.bulkBytes, profiles: flags.cpuProf });
+  const plan = planOf(flags);
+  const world = new BenchWorld({ bulkBytes: plan.size.bulkBytes, profiles: flags.cpuProf });
   const end = () => void world.close();
   const stopListening = onStopSignal({ drain: end, end });
   try {
-    await measure(world, flags);
+    await measure(world, plan, flags);
   } catch (error) {
     // Whatever fails after a signal fails because of it.
     if (!world.stop.signal.aborted) throw error;
@@ -84,16 +90,23 @@ async function runBench(flags: BenchFlags): Promise<void> {
   }
 }
 
-async function measure(world: BenchWorld, flags: BenchFlags): Promise<void> {
-  const quick = flags.quick === true;
-  const size = sizeOf(quick, flags.rounds);
-  const figures = chooseFigures(flags.only, quick);
-  const kinds = chooseSubjects({ names: flags.subjects, quick, compare: flags.compare });
+function planOf({ quick = false, ...flags }: BenchFlags): Plan {
+  if (flags.updateBaseline && !quick) {
+    throw new TunnelError('USAGE_INVALID', '--update-baseline needs --quick: that is what is compared');
+  }
+  return {
+    size: sizeOf(quick, flags.rounds),
+    figures: chooseFigures(flags.only, quick),
+    kinds: chooseSubjects({ names: flags.subjects, quick, compare: flags.compare }),
+  };
+}
+
+async function measure(world: BenchWorld, plan: Plan, flags: BenchFlags): Promise<void> {
   const machine = await machineFacts(world.tools);
   await world.open();
-  const result = await run(world, { kinds, size, figures, progress: note });
-  const guard = quick ? guardOver(result, machine, flags.updateBaseline === true) : undefined;
-  publish({ ...result, machine, size, guard, configs: world.configs }, flags);
+  const result = await run(world, { ...plan, progress: note });
+  const guard = plan.size.quick ? guardOver(result, machine, flags.updateBaseline === true) : undefined;
+  publish({ ...result, machine, size: plan.size, guard, configs: world.configs }, flags);
 }
 
 /** Compares with the baseline, or replaces it. */

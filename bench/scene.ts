@@ -9,6 +9,9 @@ import { join } from 'node:path';
 import { Programs } from './programs.js';
 import type { BenchWorld } from './world.js';
 
+/** A thousand tunnels are told by the first of them. */
+const REPORTED_LINES = 80;
+
 export class Scene {
   readonly world: BenchWorld;
   readonly folder: string;
@@ -28,11 +31,14 @@ export class Scene {
     mkdirSync(folder, { recursive: true });
   }
 
-  /** Writes a generated configuration, and keeps it for the report. Returns its path. */
-  writeConfig(name: string, text: string): string {
+  /**
+   * Writes a generated configuration, and keeps its beginning for the report. Returns its path.
+   * @param kind under which it is reported, when many files differ in little; its own name when left out.
+   */
+  writeConfig(name: string, text: string, kind = name): string {
     const file = join(this.folder, name);
     writeFileSync(file, text, { mode: 0o600 });
-    this.world.configs.set(name, text);
+    this.world.configs.set(kind, firstLines(text));
     return file;
   }
 
@@ -42,4 +48,10 @@ export class Scene {
     rmSync(this.folder, { recursive: true, force: true });
     this.#onClose();
   }
+}
+
+function firstLines(text: string): string {
+  const lines = text.split('\n');
+  if (lines.length <= REPORTED_LINES) return text;
+  return [...lines.slice(0, REPORTED_LINES), `… and ${lines.length - REPORTED_LINES} lines more`, ''].join('\n');
 }

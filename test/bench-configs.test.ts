@@ -16,6 +16,7 @@ import { generateToken } from '../shared/token.js';
 import { readTunnelConfig } from '../tunnel-client/tunnel-config.js';
 import { freePort } from './support/free-port.js';
 import { requireTool } from './support/require-tool.js';
+import { ROOT } from './support/source-files.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { testCertificate } from './support/test-certificate.js';
 import { runTool } from './support/tool-process.js';
@@ -170,4 +171,19 @@ test('rounds are a whole number from 1 to 100', () => {
   assert.equal(sizeOf(true, '7').rounds, 7);
   assert.deepEqual(sizeOf(true, undefined), QUICK);
   for (const wrong of ['0', '101', '1.5', 'x', '']) assert.throws(() => sizeOf(false, wrong), /--rounds must be/);
+});
+
+test('what is wrong in a command line is said before anything starts', async (t) => {
+  const main = join(ROOT, 'dist', 'bench', 'main.js');
+  const wrong = [
+    [['--only', 'speed'], /^bench: --only has speed; known are small/],
+    [['--subjects', 'ngrok'], /^bench: --subjects has ngrok/],
+    [['--update-baseline'], /^bench: --update-baseline needs --quick/],
+    [['--rounds', '0'], /^bench: --rounds must be a whole number/],
+  ] as const;
+  for (const [args, message] of wrong) {
+    const { code, stderr } = await runTool(t, process.execPath, [main, ...args]);
+    assert.equal(code, 64, stderr);
+    assert.match(stderr, message);
+  }
 });

@@ -92,7 +92,7 @@ export async function startFrpClient(
   const { originPort, world } = scene;
   const serverPort = await scene.reach(server.bindPort);
   const text = frpcConfig({ ...options, serverPort, originPort, token: TOKEN, certificate: world.certificate });
-  const file = scene.writeConfig(`${server.name} frpc${options.user ?? ''}.toml`, text);
+  const file = scene.writeConfig(`${server.name} frpc${options.user ?? ''}.toml`, text, `${server.name} frpc.toml`);
   const client = scene.programs.start(requirePeer('frpc'), ['-c', file]);
   await client.line('start proxy success');
   return client;
