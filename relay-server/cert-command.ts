@@ -7,12 +7,13 @@
  */
 import * as path from 'node:path';
 import type { Command } from 'commander';
+import { ACTION_FIELD } from '../shared/admin-server.js';
 import { caNameOf } from '../shared/certs/account-store.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import { CertificateStore } from '../shared/certs/certificate-store.js';
-import type { CertificateStatus } from '../shared/certs/certificates.js';
+import { type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { isErrorCode, TunnelError } from '../shared/errors.js';
 import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
@@ -20,7 +21,7 @@ import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
 import { findRelayConfig } from './find-relay-config.js';
-import { ACTION_FIELD } from './ops/admin-listener.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { addressOfAdmin, failureOfAdmin } from './status-command.js';
@@ -92,8 +93,9 @@ export async function runCertRenew(text: string, options: CertOptions, io: Pick<
     const cure = 'Start it: it renews what is due by itself';
     throw new TunnelError('LINK_LOST', `Cannot renew ${name}: the relay does not run. ${cure}.`);
   }
-  const renewed = entries.find((entry) => entry.name === name);
-  io.note(`Renewed ${name}: valid until ${renewed?.notAfter ?? 'unknown'}.`);
+  const entryOf = (wanted: string) => entries.find((entry) => entry.name === wanted);
+  const renewed = entryOf(name) ?? entryOf(wildcardOf(name));
+  io.note(`Renewed ${renewed?.name ?? name}: valid until ${renewed?.notAfter ?? 'unknown'}.`);
 }
 
 /** @throws {TunnelError} CONFIG_INVALID when the folder cannot be used. */
@@ -136,7 +138,7 @@ async function askRelay(
   const { admin } = config.listen;
   if (admin === undefined) return undefined;
   const address = addressOfAdmin(admin);
-  const headers = { [ACTION_FIELD]: 'relay cert' };
+  const headers = { [ACTION_FIELD]: 'relay cert', ...adminAuthorization(config.stateDir) };
   try {
     const answer = await fetchJson({ ...address, method, path: target, headers }, { timeoutMs, maxBytes: MAX_BYTES });
     if (Array.isArray(answer)) return answer as CertificateEntry[];

@@ -9,7 +9,9 @@ import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
 import { choice, host, listenAddress, network, orOff } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
+import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
+import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
 
 export interface RelayConfig {
   /** The relay's own hostname, for links and its API. */
@@ -28,7 +30,9 @@ export interface RelayConfig {
   readonly acme: AcmeConfig;
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
+  readonly http2: Http2Mode;
   readonly limits: RelayLimits;
+  readonly alerts: AlertConfig;
   readonly log: LogConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
@@ -77,6 +81,8 @@ export interface RelayLimits {
   readonly keepAliveMs: number;
   /** No progress of a body, in either direction, while the peer is expected to move it. */
   readonly bodyIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
   /** Silence on a WebSocket or another upgraded connection. */
   readonly upgradedIdleMs: number;
   /** Silence on a raw TCP connection. */
@@ -141,7 +147,9 @@ export function readRelay(root: Fields): RelayConfig {
     tls,
     acme,
     hsts: hsts ?? isTrustedByBrowsers(tls.mode, acme),
+    http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
     limits: root.section('limits', readLimits),
+    alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };
@@ -195,6 +203,7 @@ function readLimits(fields: Fields): RelayLimits {
     headMs: time('head_timeout', 10 * SECOND),
     keepAliveMs: time('keep_alive_timeout', 60 * SECOND),
     bodyIdleMs: time('body_idle_timeout', 60 * SECOND),
+    http2Streams: fields.integer('http2_streams', { min: 1, max: 1_000, default: 100 }),
     upgradedIdleMs: time('upgraded_idle_timeout', HOUR),
     tcpIdleMs: time('tcp_idle_timeout', HOUR),
     streamsPerSession: count('streams_per_session', 1_024),

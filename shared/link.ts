@@ -1,10 +1,11 @@
 /**
  * Link: one WebSocket with two lanes. Text frames carry control messages, binary frames carry mux bytes.
  *
- * `ws` does the opening handshake, reads frames, and writes messages and closes. Batches of the mux are framed here and
- * written to the socket in one piece: a WebSocket frame's header in front of a batch is ten lines (RFC 6455 §5.2), and
- * through ws it would cost a second write and a copy of every byte. For the same reason the client's mask is zero inside
- * TLS: masking protects plain-text proxies, and inside TLS it only costs CPU. On plain `ws://` ws masks with random keys.
+ * `ws` does the opening handshake, and reads and writes messages, pings and closes. The binary lane passes it by, in both
+ * directions, because through ws it costs a copy of every byte: batches of the mux are framed here and written to the
+ * socket in one piece (a frame's header is ten lines, RFC 6455 §5.2), and LinkReader takes them out of what is read. For
+ * the same reason the client's mask is zero inside TLS: masking protects plain-text proxies, and inside TLS it only
+ * costs CPU. On plain `ws://` ws masks with random keys.
  *
  * Owns: the WebSocket and its socket. Owned by: a session (relay-server/sessions, tunnel-client). The one door of `ws`.
  */
@@ -13,16 +14,15 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
+import { BLOCK_BYTES } from './blocks.js';
 import { asTunnelError, type ErrorCode, isErrorCode, TunnelError, wsCloseOf } from './errors.js';
+import { LinkReader, type LinkReaderOwner } from './link-reader.js';
 import { LINK_PATH, MAX_MESSAGE_BYTES, SUBPROTOCOL } from './messages.js';
 import type { MuxTransport } from './mux/session.js';
 
 /** A frame's header with a 16-bit length: 4 bytes, and 4 more for a client's mask. */
 const RELAY_HEADROOM_BYTES = 4;
 const CLIENT_HEADROOM_BYTES = 8;
-
-/** Four full TLS records: a record costs its reader one callback, however full it is. */
-const FRAME_BYTES = 4 * 16 * 1024;
 
 /** How long the peer may take to answer our close frame. */
 const CLOSE_MS = 2_000;
@@ -32,23 +32,29 @@ const MAX_PONG_BACKLOG_BYTES = 16 * 1024;
 
 const EXPORTER_LABEL = 'EXPORTER-sallyport-link-v1';
 
+type SocketReader = (this: Socket, chunk: Buffer) => void;
+
 /** Who uses the link. */
 export interface LinkHandler {
   onMessage(text: string): void;
-  onBytes(chunk: Buffer): void;
+  /** Bytes of the binary lane in order; where one piece ends and the next begins means nothing. */
+  onBytes(piece: Buffer): void;
   /** The system took the oldest batch that was sent. */
   onSent(): void;
   /** The link is over; called once. The error says who ended it and why. */
   onClose(error: TunnelError): void;
 }
 
-export class Link implements MuxTransport {
+export class Link implements MuxTransport, LinkReaderOwner {
   readonly headroomBytes: number;
   readonly batchBytes: number;
   readonly #webSocket: WebSocket;
   readonly #socket: Socket;
   readonly #isClient: boolean;
   readonly #exporter: Buffer;
+  readonly #reader: LinkReader;
+  /** How ws reads its socket. */
+  readonly #wsReaders: readonly SocketReader[];
   #handler: LinkHandler | undefined;
   #endTold = false;
   readonly #held: { data: Buffer; isBinary: boolean }[] = [];
@@ -61,8 +67,14 @@ export class Link implements MuxTransport {
     this.#socket = socket;
     this.#isClient = role === 'client';
     this.headroomBytes = this.#isClient ? CLIENT_HEADROOM_BYTES : RELAY_HEADROOM_BYTES;
-    this.batchBytes = FRAME_BYTES - this.headroomBytes;
+    this.batchBytes = BLOCK_BYTES - this.headroomBytes;
     this.#exporter = exporterOf(socket);
+    this.#reader = new LinkReader(this, role);
+    this.#wsReaders = socket.listeners('data') as SocketReader[];
+    socket.removeAllListeners('data');
+    socket.on('data', this.#onSocketData);
+    // Before ws, which would take what a paused socket still holds for the beginning of a frame.
+    socket.prependListener('close', this.#onSocketClose);
     webSocket.binaryType = 'nodebuffer';
     webSocket.on('message', this.#onMessage);
     webSocket.on('ping', this.#onPing);
@@ -160,6 +172,26 @@ export class Link implements MuxTransport {
     if (this.#webSocket.readyState !== WebSocket.CLOSED) this.#handler?.onSent();
   };
 
+  readonly #onSocketData = (chunk: Buffer): void => {
+    this.#reader.read(chunk);
+  };
+
+  readonly #onSocketClose = (): void => {
+    const rest: Buffer | null = this.#socket.read();
+    if (rest !== null) this.#reader.read(rest);
+    this.#reader.stop();
+  };
+
+  /** LinkReaderOwner. */
+  onBytes(piece: Buffer): void {
+    this.#onMessage(piece, true);
+  }
+
+  /** LinkReaderOwner. */
+  onOther(piece: Buffer): void {
+    for (const read of this.#wsReaders) read.call(this.#socket, piece);
+  }
+
   readonly #onHandler = (): void => {
     while (this.#handler !== undefined && this.open) {
       const next = this.#held.shift();
@@ -187,6 +219,7 @@ export class Link implements MuxTransport {
   };
 
   readonly #onError = (error: Error): void => {
+    this.#reader.stop();
     // ws reports a violation of RFC 6455 or of maxPayload with a code of its own; everything else is the network.
     const violation = 'code' in error && String(error.code).startsWith('WS_ERR_');
     this.#reason ??= asTunnelError(error, violation ? 'PROTOCOL_VIOLATION' : 'LINK_LOST');
@@ -218,7 +251,7 @@ function exporterOf(socket: Socket): Buffer {
 }
 
 const COMMON_OPTIONS = {
-  maxPayload: FRAME_BYTES,
+  maxPayload: BLOCK_BYTES, // What is left of it for ws: a message that its sender fragmented.
   perMessageDeflate: false,
   autoPong: false,
   // Many small messages in one chunk are handled in one go; ws would otherwise wait a turn between two of them.

@@ -4,7 +4,8 @@
  *
  * Owns: the socket and the stream from the moment it is made. Owned by: nobody; it lives as long as they do.
  */
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import type { ByteStream, ByteStreamHandler } from './byte-stream.js';
 import type { Deadlines, Watched } from './deadlines.js';
@@ -29,7 +30,7 @@ export interface SpliceOptions {
 }
 
 export class Splice implements ByteStreamHandler, Watched {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #stream: ByteStream;
   readonly #options: SpliceOptions;
   readonly #traffic: SpliceTraffic;
@@ -40,7 +41,7 @@ export class Splice implements ByteStreamHandler, Watched {
   #streamEnded = false;
   #state: 'open' | 'closed' = 'open';
 
-  constructor(socket: Socket, stream: ByteStream, options: SpliceOptions) {
+  constructor(socket: Duplex, stream: ByteStream, options: SpliceOptions) {
     this.#socket = socket;
     this.#stream = stream;
     this.#options = options;
@@ -143,8 +144,8 @@ export class Splice implements ByteStreamHandler, Watched {
 }
 
 /** Ends a connection so that the other party cannot take it for an orderly end: with an RST where plain TCP has one. */
-export function abortSocket(socket: Socket): void {
-  const plainTcp = !(socket instanceof TLSSocket) && socket.remotePort !== undefined;
+export function abortSocket(socket: Duplex): void {
+  const plainTcp = socket instanceof Socket && !(socket instanceof TLSSocket) && socket.remotePort !== undefined;
   if (plainTcp) socket.resetAndDestroy();
   else socket.destroy();
 }

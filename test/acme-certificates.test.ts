@@ -1,23 +1,27 @@
 /** All certificates of a program: which names have one, which are looked after, and which are let go. */
 import assert from 'node:assert/strict';
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { AcmeCertificates, type AcmeCertificatesOptions } from '../shared/certs/acme-certificates.js';
 import { CertificateStore } from '../shared/certs/certificate-store.js';
 import { silentLog } from '../shared/log.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { TestIssuer } from './support/test-issuer.js';
+import { watchedLog } from './support/watched-log.js';
 import { until } from './support/within.js';
 
 function world(t: TestContext, options: Partial<AcmeCertificatesOptions> = {}) {
   const issuer = new TestIssuer();
-  const store = CertificateStore.open(temporaryFolder(t));
+  const stateDir = temporaryFolder(t);
+  const store = CertificateStore.open(stateDir);
   const open = () => {
     const shared = { store, issuer, now: issuer.now, log: silentLog, maxHostnames: 10, lookMs: 5 };
     const certificates = new AcmeCertificates({ ...shared, ...options });
     t.after(() => certificates.close());
     return certificates;
   };
-  return { issuer, open };
+  return { issuer, open, stateDir };
 }
 
 test('a name has a certificate when somebody asked for it, and no visitor can ask', async (t) => {
@@ -101,4 +105,28 @@ test('whoever waits when it is closed is told, and nothing is ordered afterwards
   await assert.rejects(waiting, { code: 'RELAY_DRAINING' });
   await assert.rejects(certificates.prepare('b.example.com'), { code: 'RELAY_DRAINING' });
   assert.ok(issuer.orders.length <= 1);
+});
+
+test('a name that never got a certificate is given up when nobody waits for it', async (t) => {
+  const { issuer, open } = world(t, { isWanted: (_name, hasCertificate) => hasCertificate });
+  const certificates = open();
+  issuer.failure = new Error('no');
+  await assert.rejects(certificates.prepare('a.example.com'));
+  await until(5_000, 'nothing left', () => (certificates.list().length === 0 ? true : undefined));
+  issuer.passDays(1);
+  issuer.failure = undefined;
+  await certificates.prepare('a.example.com');
+  assert.deepEqual(issuer.orders, ['a.example.com', 'a.example.com']);
+});
+
+test('a store that cannot be read at a reload is logged, and the old certificate serves', async (t) => {
+  const watched = watchedLog();
+  const { open, stateDir } = world(t, { log: watched.log });
+  const certificates = open();
+  await certificates.prepare('a.example.com');
+  const before = certificates.contextFor('a.example.com');
+  chmodSync(join(stateDir, 'certificates', 'test-ca', 'a.example.com', 'privkey.pem'), 0o644);
+  certificates.reload();
+  assert.equal(certificates.contextFor('a.example.com'), before);
+  assert.match(watched.lines.join(''), /lets other users in.*certificate not loaded, the old one serves on/);
 });

@@ -36,6 +36,7 @@ test('a relay needs its domain alone', () => {
       maxHostnames: 1_000,
     },
     hsts: false,
+    http2: 'auto',
     limits: {
       headBytes: 16_384,
       headFields: 100,
@@ -46,6 +47,7 @@ test('a relay needs its domain alone', () => {
       headMs: 10_000,
       keepAliveMs: 60_000,
       bodyIdleMs: 60_000,
+      http2Streams: 100,
       upgradedIdleMs: 3_600_000,
       tcpIdleMs: 3_600_000,
       streamsPerSession: 1_024,
@@ -59,6 +61,21 @@ test('a relay needs its domain alone', () => {
       sessionWindowBytes: 32 * 1_048_576,
       tunnelsPerSession: 64,
       hostnamesPerToken: 100,
+    },
+    alerts: {
+      webhookUrl: undefined,
+      ntfyUrl: undefined,
+      ntfyToken: undefined,
+      mailTo: undefined,
+      mailFrom: undefined,
+      sendmail: '/usr/sbin/sendmail',
+      rules: {
+        downAfterMs: 60_000,
+        flappingAfter: 4,
+        flappingWindowMs: 600_000,
+        certificateWithinMs: 864_000_000,
+        clientAddresses: true,
+      },
     },
     log: { level: 'info', format: 'auto' },
     drainMs: 30_000,
@@ -79,6 +96,7 @@ limits:
   head_timeout: 16s
   keep_alive_timeout: 17s
   body_idle_timeout: 18s
+  http2_streams: 50
   upgraded_idle_timeout: 19s
   tcp_idle_timeout: 20s
   streams_per_session: 21
@@ -102,7 +120,9 @@ limits:
         11,
         12,
         13,
-        ...[14, 15, 16, 17, 18, 19, 20].map(seconds),
+        ...[14, 15, 16, 17, 18].map(seconds),
+        50,
+        ...[19, 20].map(seconds),
         21,
         22,
         23,

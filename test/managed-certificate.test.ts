@@ -21,7 +21,17 @@ function world(t: TestContext, random = 0) {
     questions.close();
   });
   const store = CertificateStore.open(temporaryFolder(t));
-  const shared = { store, issuer, orders, questions, keyType: undefined, log: silentLog };
+  const shared = {
+    store,
+    issuer,
+    orders,
+    questions,
+    cas: undefined,
+    onChange: () => {},
+    mayHave: () => true,
+    keyType: undefined,
+    log: silentLog,
+  };
   const open = () => new ManagedCertificate(NAME, { ...shared, now: issuer.now, random: () => random });
   return { issuer, store, open };
 }

@@ -27,8 +27,8 @@ const MAX_FAILURE = 800;
 
 export interface RelayCertificatesOptions {
   readonly log: Log;
-  /** Whether a hostname may still be claimed; one that may not is not renewed. */
-  readonly isWanted: (hostname: string) => boolean;
+  /** Whether a hostname may still be claimed; one that may not is not renewed. Without a certificate: whether it is. */
+  readonly isWanted: (hostname: string, hasCertificate: boolean) => boolean;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: (() => number) | undefined;
   /** How long a claim waits; 60 s when left out. */

@@ -4,8 +4,11 @@
  */
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
+import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
+import { type Rate, rateCells } from '../../shared/traffic-rates.js';
+import { relayCureOf } from './relay-cures.js';
 
 /** The process's states (architecture §7). */
 export type RelayState = 'starting' | 'running' | 'draining' | 'stopped';
@@ -46,6 +49,8 @@ export interface RelayTunnelStatus {
   /** The session that serves it; undefined while it is held for its owner. */
   readonly sessionId: string | undefined;
   readonly state: 'online' | 'held';
+  /** Where visitors' TLS ends. */
+  readonly tls: TlsMode;
   readonly openStreams: number;
   readonly totalStreams: number;
   /** HTTP requests; 0 for raw tunnels. */
@@ -53,6 +58,13 @@ export interface RelayTunnelStatus {
   /** Payload bytes from visitors to the origin, and back. */
   readonly bytesIn: number;
   readonly bytesOut: number;
+}
+
+/** The newest refusal of a visitor, claim or link. */
+export interface LastRefusal {
+  readonly code: ErrorCode;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
 }
 
 export interface RelayStatus {
@@ -69,15 +81,20 @@ export interface RelayStatus {
   readonly streams: Count;
   /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly lastRefusal?: LastRefusal | undefined;
   readonly sessions: readonly SessionStatus[];
   readonly tunnels: readonly RelayTunnelStatus[];
   readonly certificates: readonly CertificateStatus[];
 }
 
+const RATE_HEAD = ['IN/S', 'OUT/S'];
 const DAY_MS = 86_400_000;
 
-/** The snapshot as text for a terminal, without a line break at the end. */
-export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now()): string {
+/** Bytes per second of a tunnel, by its public URL. */
+export type RateOf = (publicUrl: string) => Rate;
+
+/** The snapshot as text for a terminal, without a line break at the end; rates are shown where they are known. */
+export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(), rateOf?: RateOf): string {
   const sections = [
     headLines(status),
     section(
@@ -87,8 +104,8 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
-      status.tunnels.map(tunnelRow),
+      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT', ...(rateOf ? RATE_HEAD : [])],
+      status.tunnels.map((tunnel) => [...tunnelRow(tunnel), ...(rateOf ? rateCells(rateOf(tunnel.public)) : [])]),
     ),
     section(
       'CERTIFICATES',
@@ -101,7 +118,13 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
       Object.entries(status.refusals).map(([code, count]) => [code, String(count)]),
     ),
   ];
-  return sections.map((lines) => lines.join('\n')).join('\n\n');
+  const last = status.lastRefusal === undefined ? [] : [lastLines(status.lastRefusal, nowMs)];
+  return [...sections, ...last].map((lines) => lines.join('\n')).join('\n\n');
+}
+
+function lastLines({ code, atMs }: LastRefusal, nowMs: number): string[] {
+  const cure = relayCureOf(code);
+  return [`LAST REFUSAL: ${code}, ${roundedSpan(nowMs - atMs)} ago`, ...(cure === undefined ? [] : [`  ${cure}`])];
 }
 
 function headLines(status: RelayStatus): string[] {
@@ -146,6 +169,7 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
     tunnel.name,
     tunnel.state,
     tunnel.public,
+    tunnel.public.startsWith('https:') ? tunnel.tls : '–',
     tunnel.sessionId ?? '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     String(tunnel.requests),

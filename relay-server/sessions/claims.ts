@@ -10,7 +10,7 @@
 import { TunnelError } from '../../shared/errors.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import type { Log } from '../../shared/log.js';
-import type { Claim } from '../../shared/messages.js';
+import type { Claim, Probe } from '../../shared/messages.js';
 import type { RelayCertificates } from '../certs/relay-certificates.js';
 import type { TcpPorts } from '../edge/tcp-ports.js';
 import { publicUrl } from '../ops/relay-snapshot.js';
@@ -25,9 +25,10 @@ import type { Tunnel } from './tunnel.js';
 
 export interface ClaimsOptions {
   readonly domain: string;
-  readonly publicPort: number;
+  /** May change while the relay runs, as may the limits. */
+  readonly publicPort: () => number;
   /** Hostnames that a token may have under its wildcard grants. */
-  readonly hostnamesPerToken: number;
+  readonly limits: { readonly hostnamesPerToken: number };
   readonly tokens: TokenWatch;
   readonly routes: Routes;
   readonly remembered: RememberedHosts;
@@ -36,6 +37,11 @@ export interface ClaimsOptions {
   readonly tcpPorts: TcpPorts;
   readonly log: Log;
 }
+
+/** A client whose claim was denied comes again within a minute or so; after this it is not waited for. */
+const WAITED_FOR_MS = 600_000;
+/** As many as there may be routes. */
+const MAX_WAITED_FOR = 10_000;
 
 /** What a claim became. */
 export interface ClaimedTunnel {
@@ -46,6 +52,8 @@ export interface ClaimedTunnel {
 
 export class Claims {
   readonly #options: ClaimsOptions;
+  /** Hostnames whose certificate is waited for, with the time of the newest claim, monotonic milliseconds. */
+  readonly #waitedFor = new Map<string, number>();
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
@@ -60,17 +68,30 @@ export class Claims {
   /** Tokens were made, changed or ended. */
   onTokensChanged(): void {
     const { routes, tokens } = this.#options;
-    for (const tunnel of routes.tunnels) tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
+    for (const tunnel of [...routes.tunnels]) {
+      tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
+      this.#withdrawUngranted(tunnel);
+    }
     void this.#knowHosts('offline');
   }
 
-  /** Whether TLS of this hostname may still end here for somebody: its certificate is renewed for as long. */
-  isWanted(hostname: string): boolean {
+  /**
+   * Whether TLS of this hostname may still end here for somebody: its certificate is renewed for as long. One that never
+   * came is tried again only while a client claims the hostname.
+   */
+  isWanted(hostname: string, hasCertificate: boolean): boolean {
+    if (
+      !hasCertificate &&
+      performance.now() - (this.#waitedFor.get(hostname) ?? Number.NEGATIVE_INFINITY) > WAITED_FOR_MS
+    ) {
+      this.#waitedFor.delete(hostname);
+      return false;
+    }
     const { tokens, remembered } = this.#options;
     const isKnown = ({ grants }: TokenRecord) => grants.hosts.includes(hostname) || remembered.has(hostname);
     const mayClaim = (token: TokenRecord) =>
       !isExpired(token) && isKnown(token) && mayClaimHost(token.grants, hostname);
-    return tokens.all().some(mayClaim) && this.#endsTlsOf(hostname);
+    return tokens.all().some(mayClaim) && this.#mayEndTlsOf(hostname);
   }
 
   /**
@@ -78,16 +99,50 @@ export class Claims {
    * @throws {TunnelError} NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN, LIMIT_EXCEEDED, CERTIFICATE_FAILED …
    */
   async decide(session: Session, claim: Claim): Promise<ClaimedTunnel> {
-    const token = this.#options.tokens.get(session.owner.tokenId);
-    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
-    if (claim.tcpPort !== undefined) {
-      if (!mayClaimPort(token.grants, claim.tcpPort)) throw notGranted(`port ${claim.tcpPort}`, token.name);
-      return this.#claimPort(session, claim.tcpPort);
-    }
-    const host = normalisePattern(claim.host ?? '', 'host');
-    if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    const { token, address: host } = this.checkGranted(session, claim);
+    if (claim.tcpPort !== undefined) return this.#claimPort(session, claim.tcpPort);
     if (claim.tls !== 'relay') return this.#claimPassedHost(session, host, claim.tls);
     return this.#claimHost(session, host, token);
+  }
+
+  /** A token may have lost a grant while a client uses it. */
+  #withdrawUngranted(tunnel: Tunnel): void {
+    const { session, address, claim } = tunnel;
+    const token = session && this.#options.tokens.get(session.owner.tokenId);
+    if (session === undefined || token === undefined || claim === undefined) return;
+    const { grants } = token;
+    const isGranted = claim.tcpPort === undefined ? mayClaimHost(grants, address) : mayClaimPort(grants, claim.tcpPort);
+    if (!isGranted) session.withdraw(tunnel, notGranted(address, token.name));
+  }
+
+  /**
+   * The token of the session, and the address in stored form, when the one grants the other.
+   * @throws {TunnelError} NOT_GRANTED, or TOKEN_REJECTED when the token has just gone.
+   */
+  checkGranted(
+    session: Session,
+    { host: text, tcpPort }: Pick<Claim, 'host' | 'tcpPort'>,
+  ): { token: TokenRecord; address: string } {
+    const token = this.#options.tokens.get(session.owner.tokenId);
+    if (token === undefined) throw new TunnelError('TOKEN_REJECTED', 'Cannot claim: the token was revoked');
+    if (tcpPort !== undefined) {
+      if (!mayClaimPort(token.grants, tcpPort)) throw notGranted(`port ${tcpPort}`, token.name);
+      return { token, address: portAddress(tcpPort) };
+    }
+    const host = normalisePattern(text ?? '', 'host');
+    if (host === this.#options.domain || !mayClaimHost(token.grants, host)) throw notGranted(host, token.name);
+    return { token, address: host };
+  }
+
+  /** Throws what the claim would be denied with now; asks for no certificate and leaves no trace. */
+  probe(session: Session, probe: Probe): void {
+    const { routes, protectedHosts } = this.#options;
+    const { address } = this.checkGranted(session, probe);
+    routes.get(address)?.checkTaking(session.owner);
+    if (probe.host === undefined || probe.tls !== 'relay') return;
+    for (const name of [address, wildcardAbove(address)]) {
+      if (protectedHosts.has(name)) throw endsElsewhere(address, name);
+    }
   }
 
   /** They are known whoever may claim them now: a name that nobody knows would fall to the wildcard above it. */
@@ -135,14 +190,23 @@ export class Claims {
     tunnel.checkTaking(session.owner);
     this.#checkMayEndTls(host);
     if (!isChosen) remembered.remember(host, token.id);
+    this.#waitFor(host);
     await certificates.prepareForClaim(host);
+    this.#waitedFor.delete(host);
     return this.#claimed(tunnel);
   }
 
+  #waitFor(host: string): void {
+    this.#waitedFor.delete(host);
+    this.#waitedFor.set(host, performance.now());
+    const [oldest] = this.#waitedFor.keys();
+    if (this.#waitedFor.size > MAX_WAITED_FOR && oldest !== undefined) this.#waitedFor.delete(oldest);
+  }
+
   #makeRoom(host: string, token: TokenRecord): void {
-    const { remembered, routes, hostnamesPerToken } = this.#options;
+    const { remembered, routes, limits } = this.#options;
     const isInUse = (name: string) => (routes.get(name)?.state ?? 'offline') !== 'offline';
-    remembered.makeRoom(host, token.id, { max: hostnamesPerToken, isInUse });
+    remembered.makeRoom(host, token.id, { max: limits.hostnamesPerToken, isInUse });
   }
 
   /** A hostname whose TLS the relay never ends: no certificate is made ready, and the promise is on disk first. */
@@ -174,6 +238,15 @@ export class Claims {
     }
   }
 
+  /** A disk that does not tell must not take a certificate away; whether it is shown is decided elsewhere. */
+  #mayEndTlsOf(host: string): boolean {
+    try {
+      return this.#endsTlsOf(host);
+    } catch {
+      return true;
+    }
+  }
+
   #endsTlsOf(host: string): boolean {
     const { protectedHosts } = this.#options;
     return !protectedHosts.has(host) && !protectedHosts.has(wildcardAbove(host));
@@ -188,7 +261,10 @@ export class Claims {
   }
 
   #claimed(tunnel: Tunnel): ClaimedTunnel {
-    return { tunnel, url: publicUrl(tunnel.address, this.#options) };
+    return {
+      tunnel,
+      url: publicUrl(tunnel.address, { domain: this.#options.domain, publicPort: this.#options.publicPort() }),
+    };
   }
 }
 

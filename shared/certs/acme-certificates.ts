@@ -8,7 +8,7 @@
  * Owns: the certificates in memory, the orders that run, one timer. Owned by: Relay (tls.mode acme), HomeEdge.
  */
 import type { SecureContext } from 'node:tls';
-import { TunnelError } from '../errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { normalisePattern } from '../hostname.js';
 import type { CertificateStore } from './certificate-store.js';
 import { type CertificateLog, type CertificateSource, type CertificateStatus, wildcardOf } from './certificates.js';
@@ -26,14 +26,23 @@ const QUESTIONS_PER_MS = 1_000;
 export interface AcmeCertificatesOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
+  /** Folders of the CAs whose certificates count: what staging made must not hold up production. All when left out. */
+  readonly cas?: readonly string[];
   /** Names that may have a certificate at a time. */
   readonly maxHostnames: number;
   readonly log: CertificateLog;
   /** Wildcards (`*.example.com`) that are used instead of a certificate for each name below them. */
   readonly wildcards?: readonly string[];
   readonly keyType?: KeyType | undefined;
-  /** Whether a name is still used; one that is not is neither renewed nor kept in memory. Everything is, when left out. */
-  readonly isWanted?: (name: string) => boolean;
+  /**
+   * Whether a name is still used; one that is not is neither ordered nor renewed nor kept in memory. A name that never got a
+   * certificate may be wanted less than one that has. Everything is wanted, when left out.
+   */
+  readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `list` says has changed. */
+  readonly onChange?: () => void;
   /** When orders may begin; at most 10 in 10 s when left out. */
   readonly orders?: OrderBudget;
   /** Milliseconds since 1970; the system's clock when left out. */
@@ -73,7 +82,8 @@ export class AcmeCertificates implements CertificateSource {
   load(hostname: string): boolean {
     const name = this.#nameFor(normalisePattern(hostname));
     if (this.#managed.has(name)) return true;
-    return this.#options.store.newest(name, this.#now()) !== undefined && this.#manage(name) !== undefined;
+    const { store, cas } = this.#options;
+    return store.newest(name, this.#now(), cas) !== undefined && this.#manage(name) !== undefined;
   }
 
   /**
@@ -101,6 +111,8 @@ export class AcmeCertificates implements CertificateSource {
    */
   async renew(hostname: string): Promise<void> {
     const name = normalisePattern(hostname);
+    // One that is wanted no longer, because its TLS has moved home for instance, is not ordered because somebody says so.
+    this.#forgetUnwanted();
     const certificate = this.#managed.get(name) ?? this.#managed.get(wildcardOf(name));
     if (certificate === undefined) {
       const known = [...this.#managed.keys()].slice(0, 20).join(', ') || 'none';
@@ -115,7 +127,7 @@ export class AcmeCertificates implements CertificateSource {
 
   /** Takes what was put into the store meanwhile. */
   reload(): void {
-    for (const certificate of this.#managed.values()) certificate.reload();
+    for (const certificate of this.#managed.values()) this.#reloadQuietly(certificate);
     this.#lookBy(0);
   }
 
@@ -128,6 +140,16 @@ export class AcmeCertificates implements CertificateSource {
     clearTimeout(this.#timer);
     this.#orders.close();
     this.#questions.close();
+  }
+
+  #reloadQuietly(certificate: ManagedCertificate): void {
+    try {
+      certificate.reload();
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      const fields = { hostname: certificate.name, code, error: message };
+      this.#options.log.warn(fields, 'certificate not loaded, the old one serves on');
+    }
   }
 
   #nameFor(hostname: string): string {
@@ -147,9 +169,12 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, keyType, log } = this.#options;
+    const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, keyType, log, ...budgets, now: this.#now, random: this.#random };
+    // Whoever waits for an order may have come long ago, so it counts whether the name may have one, not who waits.
+    const mayHave = (wanted: string) => this.#options.isWanted?.(wanted, true) ?? true;
+    const rules = { keyType, mayHave, onChange, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, log, ...budgets, ...rules };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;
@@ -158,7 +183,9 @@ export class AcmeCertificates implements CertificateSource {
   #forgetUnwanted(): void {
     const { isWanted } = this.#options;
     if (isWanted === undefined) return;
-    for (const name of this.#managed.keys()) if (!isWanted(name)) this.#managed.delete(name);
+    for (const [name, { context, isBusy }] of this.#managed) {
+      if (!isBusy && !isWanted(name, context !== undefined)) this.#managed.delete(name);
+    }
   }
 
   #look(): void {
@@ -166,11 +193,17 @@ export class AcmeCertificates implements CertificateSource {
     this.#lookAtMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#now();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const certificate of this.#managed.values()) {
+    for (const certificate of this.#reachable()) {
       if (certificate.dueAtMs <= nowMs) void certificate.look().finally(() => this.#lookBy(certificate.dueAtMs));
       nextMs = Math.min(nextMs, certificate.dueAtMs);
     }
     this.#lookBy(nextMs);
+  }
+
+  #reachable(): ManagedCertificate[] {
+    const { isReachable } = this.#options;
+    const all = [...this.#managed.values()];
+    return isReachable === undefined ? all : all.filter(({ name }) => isReachable(name));
   }
 
   /** The next look is then, or earlier. */
@@ -185,3 +218,5 @@ export class AcmeCertificates implements CertificateSource {
     this.#timer = setTimeout(() => this.#look(), waitMs);
   }
 }
+
+function nothing(): void {}

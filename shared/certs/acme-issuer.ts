@@ -15,7 +15,7 @@ import { readDirectory } from './acme-messages.js';
 import { ChallengesFailed, type OrderPlan, runOrder, type SpentChallenge } from './acme-order.js';
 import { AcmeTransport } from './acme-transport.js';
 import { AcmeRefusal, failureOf, IssueFailure } from './issue-failure.js';
-import { refuseWrongChain } from './issued-chain.js';
+import { checkedChain } from './issued-chain.js';
 import type { ChallengeSolver, IssuedCertificate, IssueRequest, Issuer, RenewalWindow } from './issuer.js';
 import { makePrivateKey } from './private-key.js';
 import { askRenewalWindow, certificateIdOf } from './renewal-info.js';
@@ -93,9 +93,8 @@ export class AcmeIssuer implements Issuer {
     this.#refuseUnprovable(request.hostnames);
     return this.#withConnection(request.hostnames, request.signal, async (connection, signal) => {
       this.#refuseUnknownProfile(connection);
-      const chainPem = await this.#order(connection, { ...request, signal });
-      refuseWrongChain(chainPem, request);
-      return { chainPem, issuer: this.name };
+      const sent = await this.#order(connection, { ...request, signal });
+      return { chainPem: checkedChain(sent, request), issuer: this.name };
     });
   }
 
@@ -125,6 +124,12 @@ export class AcmeIssuer implements Issuer {
       const { url = '' } = await this.#options.accounts.open(this.#directoryUrl);
       return { accountUrl: url, caaIdentities: connection.directory.caaIdentities };
     });
+  }
+
+  /** The account as it was registered; undefined before that. Asks nobody. */
+  knownIdentity(): AccountIdentity | undefined {
+    const { url, caaIdentities } = this.#options.accounts.registration(this.#directoryUrl);
+    return url === undefined ? undefined : { accountUrl: url, caaIdentities };
   }
 
   /** Whether the CA has an account of ours. */
@@ -248,8 +253,8 @@ export class AcmeIssuer implements Issuer {
     if (url !== undefined && contact === email) return;
     if (url !== undefined) await connection.updateContact(email);
     const registered = url ?? (await connection.register(email));
-    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email });
-    const terms = connection.directory.termsOfService;
+    const { caaIdentities, termsOfService: terms } = connection.directory;
+    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email, caaIdentities });
     log.info({ ca: this.name, account: registered, terms }, 'account registered');
   }
 

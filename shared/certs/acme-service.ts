@@ -8,7 +8,7 @@ import { AccountStore } from './account-store.js';
 import { AcmeCertificates } from './acme-certificates.js';
 import type { AcmeAuthority, AcmeConfig, AcmeDns } from './acme-config.js';
 import { type AccountIdentity, AcmeIssuer } from './acme-issuer.js';
-import { CertificateStore } from './certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from './certificate-store.js';
 import { DnsExecSolver } from './dns-exec-solver.js';
 import { DnsUpdateSolver } from './dns-update-solver.js';
 import { HttpSolver } from './http-solver.js';
@@ -21,7 +21,11 @@ export interface AcmeServiceOptions {
   readonly stateDir: string;
   readonly log: Log;
   /** Whether a name is still used; everything is, when left out. */
-  readonly isWanted?: (name: string) => boolean;
+  readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
+  /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
+  readonly isReachable?: (name: string) => boolean;
+  /** What `certificates.list` says has changed. */
+  readonly onChange?: () => void;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
 }
@@ -45,7 +49,9 @@ export class AcmeService {
     const issuer: Issuer = others.length === 0 ? this.#issuers[0] : new IssuerChain(this.#issuers, log);
     const { keyType, maxHostnames, wildcards } = config;
     const store = CertificateStore.open(stateDir);
-    this.certificates = new AcmeCertificates({ ...options, store, issuer, keyType, maxHostnames, wildcards });
+    store.removeOld((options.now ?? Date.now)());
+    const cas = [...this.#issuers.map(({ name }) => name), IMPORTED_CA];
+    this.certificates = new AcmeCertificates({ ...options, store, issuer, cas, keyType, maxHostnames, wildcards });
   }
 
   /** @throws {TunnelError} CONFIG_INVALID when the disk refuses. */
@@ -59,6 +65,11 @@ export class AcmeService {
    */
   async identities(signal?: AbortSignal): Promise<readonly AccountIdentity[]> {
     return Promise.all(this.#issuers.map((issuer) => issuer.identity(signal)));
+  }
+
+  /** The accounts that were registered so far; asks nobody. */
+  knownIdentities(): readonly AccountIdentity[] {
+    return this.#issuers.flatMap((issuer) => issuer.knownIdentity() ?? []);
   }
 
   /**

@@ -24,6 +24,7 @@ import {
   writeFileAtomic,
 } from '../atomic-file.js';
 import { TunnelError } from '../errors.js';
+import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
 import { belongsTo, factsOf } from './issued-chain.js';
 import { type LockOptions, StoreLock } from './store-lock.js';
@@ -34,6 +35,10 @@ const MAX_PLAIN_NAME = 200;
 const LOCKS = 'locks';
 const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
+/** Hostnames come and go over the years; what is left of them must not fill the disk. */
+const KEPT_MS = 30 * 86_400_000;
+/** The name of the CA, as a folder, for certificates that an operator brought from another program. */
+export const IMPORTED_CA = 'imported';
 
 /** A certificate with everything that we know of it. */
 export interface StoredCertificate {
@@ -90,11 +95,11 @@ export class CertificateStore {
   }
 
   /**
-   * Of this name's certificates from all CAs the one that came last and has not expired: one that lives longer may be the
+   * Of this name's certificates from these CAs (all when left out) the one that came last and has not expired: one that lives longer may be the
    * one that was revoked, or whose CA gave no other.
    */
-  newest(hostname: string, nowMs = Date.now()): StoredCertificate | undefined {
-    const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
+  newest(hostname: string, nowMs = Date.now(), cas: readonly string[] = this.#cas()): StoredCertificate | undefined {
+    const found = cas.flatMap((ca) => this.read(ca, hostname) ?? []);
     const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
     found.sort(
       (one, other) =>
@@ -161,6 +166,23 @@ export class CertificateStore {
     return true;
   }
 
+  /**
+   * Removes what nobody can use: certificates that expired long ago, and what is known of attempts that old. Certificates
+   * only while another one lives: to a clock that is years ahead all of them are over.
+   */
+  removeOld(nowMs: number): void {
+    const deadMs = nowMs - KEPT_MS;
+    const stored = this.#cas().flatMap((ca) => this.#namesOf(ca).flatMap((name) => this.read(ca, name) ?? []));
+    if (stored.some(({ notAfterMs }) => notAfterMs > nowMs)) {
+      for (const { ca, hostname, notAfterMs } of stored) if (notAfterMs < deadMs) this.remove(ca, hostname);
+    }
+    const folder = path.join(this.#folder, ATTEMPTS);
+    for (const name of fs.readdirSync(folder)) {
+      const file = path.join(folder, name);
+      if ((fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? nowMs) < deadMs) removeFile(file);
+    }
+  }
+
   /** Waits until no other process and nobody else here orders this name. */
   lock(hostname: string, signal: AbortSignal): Promise<StoreLock> {
     return StoreLock.take(path.join(this.#folder, LOCKS, `${folderName(hostname)}.lock`), signal, this.#lockOptions);
@@ -173,6 +195,8 @@ export class CertificateStore {
       const keyPem = new Secret(files.key);
       if (!belongsTo(files.chain, keyPem)) return undefined;
       const { hostnames, notBeforeMs, notAfterMs } = factsOf(files.chain);
+      // Whoever put another name's certificate here, it must not reach this name's visitors.
+      if (!hostnames.some((name) => hostnameMatches(name, hostname))) return undefined;
       return { ca, hostname, hostnames, chainPem: files.chain, keyPem, notBeforeMs, notAfterMs, record: files.record };
     } catch {
       // Damaged: as good as none, a new one will be ordered.
@@ -181,14 +205,11 @@ export class CertificateStore {
   }
 
   #cas(): string[] {
-    const entries = fs.readdirSync(this.#folder, { withFileTypes: true });
-    return entries
-      .filter((entry) => entry.isDirectory() && ![LOCKS, ATTEMPTS].includes(entry.name))
-      .map(({ name }) => name);
+    return foldersIn(this.#folder).filter((name) => ![LOCKS, ATTEMPTS].includes(name));
   }
 
   #namesOf(ca: string): string[] {
-    const folders = fs.readdirSync(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
+    const folders = foldersIn(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
     return folders.flatMap((folder) => readNext(folder)?.hostname ?? hostnameIn(folder) ?? []);
   }
 
@@ -199,6 +220,12 @@ export class CertificateStore {
   #folderOf(ca: string, hostname: string): string {
     return path.join(this.#folder, folderName(ca), folderName(hostname));
   }
+}
+
+/** What else people and programs leave there is not ours. */
+function foldersIn(folder: string): string[] {
+  const entries = fs.readdirSync(folder, { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
 function cameAtMs({ record, notBeforeMs }: StoredCertificate): number {

@@ -1,32 +1,21 @@
 /**
- * Outbox: the batches that were given to the transport and not yet taken by the system. It decides when the transport
- * has enough, and what a batch costs in memory.
+ * Outbox: the batch that was given to the transport and not yet taken by the system. It decides when the transport has
+ * enough: one batch is on its way at a time. More would only make later, smaller writes wait, and a socket that gets a
+ * second write while the first is under way copies both together (docs/decisions.md). What becomes due meanwhile leaves
+ * as one larger batch.
  *
- * A download would fill ten thousand batches a second. A new buffer for each is memory that only a garbage collection
- * frees, and collecting it all the time took a third of the CPU (bench/README.md). So large batches go round: once the
- * system has taken one it is filled again, by any session of this process. Small ones come from Node's own pool.
- *
- * Owns: batches on their way. Owned by: MuxSession.
+ * Owns: the batch on its way. Owned by: MuxSession.
  */
+import { returnBlock, takeBlock } from '../blocks.js';
 
-/** Bytes given to the transport and not yet taken by the system. More would only make later, smaller writes wait. */
-const BACKLOG_BYTES = 256 * 1024;
-
-/** Batches on their way, for when they are small: what comes next then waits and leaves as fewer, larger ones. */
-const BACKLOG_BATCHES = 16;
-
-/** Batches up to this size are not worth keeping. */
+/** Batches up to this size come from Node's own pool: they are not worth a block. */
 const SMALL_BYTES = 4 * 1024;
-
-/** Spare batches of the whole process: what a few busy sessions have on their way. */
-const MAX_SPARE = 16;
-const spare: Buffer[] = [];
 
 /** What carries a session's bytes. */
 export interface MuxTransport {
   /** Bytes at the start of each batch that the transport fills itself (its own framing). */
   readonly headroomBytes: number;
-  /** The largest batch without headroom. At least HEADER_BYTES + 1. */
+  /** The largest batch without headroom. At least HEADER_BYTES + 1, and with the headroom at most BLOCK_BYTES. */
   readonly batchBytes: number;
   /**
    * Sends whole frames: `batch` from `headroomBytes` on. The transport answers with `MuxSession.sent` once taken, and
@@ -35,15 +24,11 @@ export interface MuxTransport {
   send(batch: Buffer): void;
 }
 
-interface SentBatch {
-  readonly batch: Buffer;
-  readonly bytes: number;
-}
-
 export class Outbox {
   readonly #transport: MuxTransport;
   readonly #capacityBytes: number;
-  readonly #sent: SentBatch[] = [];
+  /** The block beneath the batch that is being filled or on its way; undefined for a small one. */
+  #block: Buffer | undefined;
   #bytes = 0;
 
   constructor(transport: MuxTransport) {
@@ -58,42 +43,36 @@ export class Outbox {
 
   /** True while nothing more should be sent. */
   get full(): boolean {
-    return this.#bytes >= BACKLOG_BYTES || this.#sent.length >= BACKLOG_BATCHES;
+    return this.#bytes > 0;
   }
 
   /** A batch with room for `bytes` of frames behind the headroom, or for less when that is more than a batch takes. */
   open(bytes: number): Buffer {
     const wanted = Math.min(this.#transport.headroomBytes + bytes, this.#capacityBytes);
-    return wanted <= SMALL_BYTES ? Buffer.allocUnsafe(wanted) : takeSpare(this.#capacityBytes);
+    if (wanted <= SMALL_BYTES) return Buffer.allocUnsafe(wanted);
+    this.#block = takeBlock();
+    return this.#block.subarray(0, this.#capacityBytes);
   }
 
   /** Sends what stands in the batch before `end`. False when it is empty. */
   send(batch: Buffer, end: number): boolean {
     if (end === this.#transport.headroomBytes) {
-      keepSpare(batch);
+      this.#release();
       return false;
     }
-    this.#sent.push({ batch, bytes: end });
-    this.#bytes += end;
+    this.#bytes = end;
     this.#transport.send(end === batch.length ? batch : batch.subarray(0, end));
     return true;
   }
 
-  /** The system took the oldest batch. */
+  /** The system took the batch. */
   taken(): void {
-    const oldest = this.#sent.shift();
-    if (oldest === undefined) return;
-    this.#bytes -= oldest.bytes;
-    keepSpare(oldest.batch);
+    this.#bytes = 0;
+    this.#release();
   }
-}
 
-/** Transports of one process have batches of one size; where they do not, as in tests, the odd one is dropped. */
-function takeSpare(bytes: number): Buffer {
-  const batch = spare.pop();
-  return batch?.length === bytes ? batch : Buffer.allocUnsafeSlow(bytes);
-}
-
-function keepSpare(batch: Buffer): void {
-  if (batch.length > SMALL_BYTES && spare.length < MAX_SPARE) spare.push(batch);
+  #release(): void {
+    if (this.#block !== undefined) returnBlock(this.#block);
+    this.#block = undefined;
+  }
 }

@@ -11,6 +11,7 @@
  * Owns: its two queues. Owned by: MuxSession, which it knows only as a StreamOwner.
  */
 import { TunnelError } from '../errors.js';
+import { Pieces } from '../pieces.js';
 import { FLAG_ACK, FLAG_SYN, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from './frame.js';
 import { Waiting } from './waiting.js';
 
@@ -44,6 +45,8 @@ export interface StreamHandler {
 export interface StreamOwner {
   /** The stream has bytes or flags to send, and window for them. */
   wantsTurn(stream: MuxStream): void;
+  /** The stream takes its turns together with all others of this key. */
+  shareTurns(stream: MuxStream, key: string): void;
   /** The handler consumed `bytes`: tell the peer it may send as many more. */
   sendCredit(stream: MuxStream, bytes: number): void;
   sendReset(stream: MuxStream): void;
@@ -55,6 +58,17 @@ export interface StreamOwner {
   borrowWindow(windowBytes: number): number;
   /** Gives back what was borrowed. */
   returnWindow(bytes: number): void;
+}
+
+/** Streams that take turns at one place in the session's queue. */
+export interface TurnPlace {
+  readonly key: string;
+  /** How many share it, whether they have something to send or not. */
+  members: number;
+  /** Stands in the queue for all of them; undefined while none does. */
+  front: MuxStream | undefined;
+  /** Those behind the front. */
+  readonly waiting: MuxStream[];
 }
 
 export type StreamState = 'opening' | 'open' | 'localEnded' | 'remoteEnded' | 'closed' | 'reset';
@@ -75,16 +89,16 @@ export class MuxStream {
   #borrowedBytes = 0;
   #creditedAtMs = 0;
 
-  readonly #outbound: Buffer[] = [];
-  #outboundBytes = 0;
+  readonly #outbound = new Pieces();
   #maySendBytes = INITIAL_WINDOW_BYTES;
   #pendingFlags: number;
   #localEnd: 'none' | 'asked' | 'sent' | 'settled' = 'none';
   #drainWanted = false;
 
-  /** Scheduling state of the session's turns; the session alone reads and writes these two. */
+  /** Scheduling state of the session's turns; the session alone reads and writes these three. */
   turnQueued = false;
   turnDeficitBytes = 0;
+  turnPlace: TurnPlace | undefined;
 
   constructor(id: number, owner: StreamOwner, openedBy: 'us' | 'peer') {
     this.id = id;
@@ -99,7 +113,7 @@ export class MuxStream {
 
   /** Bytes written and not yet handed to the link. */
   get outboundBytes(): number {
-    return this.#outboundBytes;
+    return this.#outbound.bytes;
   }
 
   /** True until the stream is closed or reset. */
@@ -114,12 +128,17 @@ export class MuxStream {
     if (!this.alive || this.#localEnd !== 'none') return false;
     if (piece.length > 0) {
       this.#outbound.push(piece);
-      this.#outboundBytes += piece.length;
       this.#askForTurn();
     }
-    if (this.#outboundBytes <= WRITE_HIGH_WATER_BYTES && this.#outbound.length <= WRITE_HIGH_WATER_PIECES) return true;
+    const { bytes, count } = this.#outbound;
+    if (bytes <= WRITE_HIGH_WATER_BYTES && count <= WRITE_HIGH_WATER_PIECES) return true;
     this.#drainWanted = true;
     return false;
+  }
+
+  /** Shares its turns among bulk with all streams of this session that have the same key: those of one visitor. */
+  shareTurns(key: string): void {
+    if (this.alive) this.#owner.shareTurns(this, key);
   }
 
   /** Half-close: what was written is still sent, then the peer sees the end. */
@@ -200,7 +219,7 @@ export class MuxStream {
       throw new TunnelError('PROTOCOL_VIOLATION', `Cannot widen window of stream ${this.id}: beyond 2^32-1`);
     }
     this.#maySendBytes += bytes;
-    if (this.#outboundBytes > 0) this.#askForTurn();
+    if (this.#outbound.bytes > 0) this.#askForTurn();
   }
 
   /** Session: SYN or ACK that must ride on the stream's next frame; cleared by reading. */
@@ -212,7 +231,7 @@ export class MuxStream {
 
   /** Session: how many payload bytes the stream could send now. */
   get sendableBytes(): number {
-    return Math.min(this.#outboundBytes, this.#maySendBytes);
+    return Math.min(this.#outbound.bytes, this.#maySendBytes);
   }
 
   /** Session: true when flags alone are due, although no byte may or can be sent. */
@@ -222,26 +241,12 @@ export class MuxStream {
 
   /** Session: true when all data is out and the end must be told. */
   get endDue(): boolean {
-    return this.#localEnd === 'asked' && this.#outboundBytes === 0;
+    return this.#localEnd === 'asked' && this.#outbound.bytes === 0;
   }
 
   /** Session: moves exactly `bytes` (at most `sendableBytes`) of the oldest data to `target` at `offset`. */
   take(target: Buffer, offset: number, bytes: number): void {
-    let left = bytes;
-    let used = 0;
-    while (left > 0) {
-      const piece = this.#outbound[used];
-      if (piece === undefined) break;
-      const count = Math.min(left, piece.length);
-      piece.copy(target, offset, 0, count);
-      offset += count;
-      left -= count;
-      if (count < piece.length) this.#outbound[used] = piece.subarray(count);
-      else used += 1;
-    }
-    if (used === this.#outbound.length) this.#outbound.length = 0;
-    else if (used > 0) this.#outbound.splice(0, used);
-    this.#outboundBytes -= bytes;
+    this.#outbound.moveTo(target, offset, bytes);
     this.#maySendBytes -= bytes;
   }
 
@@ -264,7 +269,7 @@ export class MuxStream {
   }
 
   get #hasRoom(): boolean {
-    return this.#outboundBytes <= WRITE_LOW_WATER_BYTES && this.#outbound.length <= WRITE_HIGH_WATER_PIECES / 2;
+    return this.#outbound.bytes <= WRITE_LOW_WATER_BYTES && this.#outbound.count <= WRITE_HIGH_WATER_PIECES / 2;
   }
 
   #askForTurn(): void {
@@ -331,8 +336,7 @@ export class MuxStream {
   #finish(state: 'closed' | 'reset', error: TunnelError | undefined): void {
     this.#state = state;
     this.#inbound.clear();
-    this.#outbound.length = 0;
-    this.#outboundBytes = 0;
+    this.#outbound.clear();
     this.#owner.returnWindow(this.#borrowedBytes);
     this.#borrowedBytes = 0;
     this.#owner.forget(this);

@@ -6,8 +6,11 @@
  * Owned by: MuxStream.
  */
 
-/** Pieces are joined up to this size; larger ones that fill most of their chunk are kept as they are. */
+/** Small pieces are joined up to this size. */
 const BLOCK_BYTES = 16 * 1024;
+
+/** Pieces from this size on that fill most of their chunk are kept as they are: what a TLS record brings is not copied. */
+const KEPT_BYTES = 4 * 1024;
 
 export class Waiting {
   readonly #pieces: Buffer[] = [];
@@ -20,7 +23,7 @@ export class Waiting {
 
   push(piece: Buffer): void {
     const fillsItsChunk = piece.length * 2 >= piece.buffer.byteLength;
-    if (fillsItsChunk && piece.length >= BLOCK_BYTES) {
+    if (fillsItsChunk && piece.length >= KEPT_BYTES) {
       this.#block = undefined;
       this.#pieces.push(piece);
     } else {

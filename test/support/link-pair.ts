@@ -17,7 +17,9 @@ export type Scheme = 'http' | 'https';
 /** Remembers everything; emits `change` whenever something happens. */
 export class LinkLog extends EventEmitter implements LinkHandler {
   readonly messages: string[] = [];
+  /** Bytes, in pieces as they came. */
   readonly chunks: Buffer[] = [];
+  byteCount = 0;
   sent = 0;
   readonly closes: TunnelError[] = [];
   /** Lanes in the order in which things arrived: `t` and `b`. */
@@ -31,6 +33,7 @@ export class LinkLog extends EventEmitter implements LinkHandler {
 
   onBytes(chunk: Buffer): void {
     this.chunks.push(Buffer.from(chunk));
+    this.byteCount += chunk.length;
     this.lanes += 'b';
     this.emit('change');
   }

@@ -31,6 +31,7 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         public: 'https://home.example.com',
         sessionId: 's1',
         state: 'online',
+        tls: 'relay',
         openStreams: 2,
         totalStreams: 38,
         requests: 100,
@@ -47,7 +48,10 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
 export function adminSubject(changes: Partial<AdminSubject> = {}): AdminSubject {
   return {
     status: () => relayStatus(),
+    metrics: () => 'sallyport_ready 1\n',
     ready: () => true,
+    tokens: () => [],
+    devices: () => [],
     certificates: () => relayStatus().certificates,
     renewCertificate: async () => {},
     reloadCertificates: () => {},
