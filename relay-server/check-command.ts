@@ -2,6 +2,7 @@
  * `relay check`: says what is wrong with the configuration, without starting anything.
  */
 import type { Command } from 'commander';
+import { checkAcme } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
 import { findRelayConfig } from './find-relay-config.js';
@@ -26,6 +27,7 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
   const file = findRelayConfig(options.config);
   const config = readRelayConfig(file);
   const tokens = TokenStore.open(config.stateDir).list();
+  if (config.tls.mode === 'acme') checkAcme(config.acme);
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
   io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);
 }

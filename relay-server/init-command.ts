@@ -1,6 +1,6 @@
 /**
- * `relay init`: decides what a new relay starts with: a commented relay.yaml, a private state folder with a local CA, the
- * token `home`, and the line to type at home. Nothing that exists is replaced, and a run that was cut short can be
+ * `relay init`: decides what a new relay starts with: a commented relay.yaml, a private state folder, the token `home`, and
+ * the line to type at home; and whether its certificates are public ones or those of a CA of its own. Nothing that exists is replaced, and a run that was cut short can be
  * repeated, except that an existing relay.yaml is never touched. Owns nothing.
  */
 import * as fs from 'node:fs';
@@ -25,8 +25,10 @@ const READABLE_FILE = 0o644;
 export interface InitOptions {
   /** The relay's own hostname. */
   readonly domain: string;
-  /** Kept for public certificates (ACME). */
+  /** Public certificates, and where their CA writes to. */
   readonly email?: string;
+  /** Public certificates also without an e-mail address. */
+  readonly acme?: boolean;
   /** Folder of relay.yaml and of the state folder; the current one when left out. */
   readonly dir?: string;
 }
@@ -37,7 +39,8 @@ export function addInitCommand(program: Command, io: CommandIo): void {
     .command('init')
     .description('write relay.yaml, make a state folder and a first token, and print the line to type at home')
     .requiredOption('--domain <domain>', "the relay's own hostname, e.g. example.com")
-    .option('--email <email>', 'for public certificates')
+    .option('--email <email>', "public certificates from Let's Encrypt, which writes here when something is wrong")
+    .option('--acme', 'public certificates without an e-mail address')
     .option('--dir <folder>', 'where relay.yaml and state/ go; the current folder when left out')
     .action((options: InitOptions) => runInit(options, io));
 }
@@ -50,7 +53,9 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
   const domain = asUsage(() => normaliseHostname(options.domain, '--domain'));
   const file = path.resolve(options.dir ?? '.', CONFIG_NAME);
   if (fs.existsSync(file)) throw alreadyThere(file);
-  const text = configText(domain, options.email === undefined ? undefined : checkEmail(options.email));
+  const email = options.email === undefined ? undefined : checkEmail(options.email);
+  const isPublic = options.acme === true || email !== undefined;
+  const text = configText(domain, isPublic, email);
   const config = parseRelayConfig(text, file);
   makePrivateFolder(config.stateDir);
   const relay = await joinFactsOf(config);
@@ -58,13 +63,17 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
   const token = TokenStore.open(config.stateDir).create(FIRST_TOKEN, makeGrants([`*.${domain}`], []));
   io.note(`Made ${shown(file)}, ${shown(config.stateDir)} and the token ${FIRST_TOKEN}, which may serve *.${domain}.`);
   io.note('');
-  io.note(`1. Point the DNS names ${domain} and *.${domain} at this machine.`);
+  io.note(
+    `1. Point the DNS names ${domain} and *.${domain} at this machine${isPublic ? ', and open ports 443 and 80' : ''}.`,
+  );
   io.note(`2. Start the relay here: relay serve --config ${shown(file)}`);
+  if (isPublic)
+    io.note("   It gets its certificates from Let's Encrypt and renews them; see them with: relay cert list");
   io.note('3. At home, type this; it is shown only once:');
   io.print(joinCommandFor(relay, token.text));
 }
 
-function configText(domain: string, email: string | undefined): string {
+function configText(domain: string, isPublic: boolean, email: string | undefined): string {
   const lines = [
     '# A Sallyport relay. Every option stands in config/relay.example.yaml. After a change: relay check',
     '',
@@ -73,18 +82,29 @@ function configText(domain: string, email: string | undefined): string {
     '',
     'listen:',
     '  https: "0.0.0.0:443" # visitors and clients',
-    '  http: "0.0.0.0:80" # sends visitors to https',
+    '  http: "0.0.0.0:80" # sends visitors to https, and proves hostnames to the CA',
     '  admin: "127.0.0.1:9180" # relay status; keep it on loopback',
     '',
     '# Tokens and certificates, from the folder of this file. Back it up, and let nobody else read it.',
     `state_dir: ${STATE_NAME}`,
     '',
-    'tls:',
-    '  mode: local-ca # certificates of a CA of our own; `files` takes yours',
-    ...(email === undefined ? [] : ['', '# For public certificates.', 'acme:', `  email: ${JSON.stringify(email)}`]),
+    ...(isPublic
+      ? publicTls(email)
+      : ['tls:', '  mode: local-ca # certificates of a CA of our own; `files` takes yours']),
     '',
   ];
   return lines.join('\n');
+}
+
+function publicTls(email: string | undefined): string[] {
+  return [
+    'tls:',
+    '  mode: acme # public certificates, got and renewed by themselves; `files` takes yours',
+    '',
+    'acme:',
+    "  directory_url: production # Let's Encrypt; `staging` while you try things out",
+    email === undefined ? '  # email: me@example.com # where the CA may write to' : `  email: ${JSON.stringify(email)}`,
+  ];
 }
 
 function checkEmail(email: string): string {

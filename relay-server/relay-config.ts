@@ -3,11 +3,15 @@
  * shows them all, and a test keeps the two equal. Owns nothing. Used by: the verbs of `relay`.
  */
 import type { Address } from '../shared/address.js';
+import { type AcmeConfig, readAcme } from '../shared/certs/acme-config.js';
+import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
 import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
 import { choice, host, listenAddress, network, orOff } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
+import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
+import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
 
 export interface RelayConfig {
   /** The relay's own hostname, for links and its API. */
@@ -22,9 +26,13 @@ export interface RelayConfig {
   /** Addresses and networks whose word about a visitor's address counts; see `networkMatcher`. */
   readonly trustedProxies: string[];
   readonly tls: RelayTls;
+  /** What mode `acme` asks for; its defaults in the other modes. */
+  readonly acme: AcmeConfig;
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
+  readonly http2: Http2Mode;
   readonly limits: RelayLimits;
+  readonly alerts: AlertConfig;
   readonly log: LogConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
@@ -41,9 +49,12 @@ export interface RelayListeners {
 }
 
 export interface RelayTls {
-  /** `local-ca`: certificates of a CA made on first start. `files`: certificates of the operator. */
-  readonly mode: 'local-ca' | 'files';
-  /** Absolute paths; at least one pair in mode `files`, none in mode `local-ca`. */
+  /**
+   * `acme`: certificates of a public or private CA, got and renewed by the relay. `local-ca`: certificates of a CA made on
+   * first start. `files`: certificates of the operator.
+   */
+  readonly mode: 'acme' | 'local-ca' | 'files';
+  /** Absolute paths; at least one pair in mode `files`, none in the other modes. */
   readonly certificates: CertificateFiles[];
 }
 
@@ -70,6 +81,8 @@ export interface RelayLimits {
   readonly keepAliveMs: number;
   /** No progress of a body, in either direction, while the peer is expected to move it. */
   readonly bodyIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
   /** Silence on a WebSocket or another upgraded connection. */
   readonly upgradedIdleMs: number;
   /** Silence on a raw TCP connection. */
@@ -90,6 +103,8 @@ export interface RelayLimits {
   /** What all windows of a session together may grow by. */
   readonly sessionWindowBytes: number;
   readonly tunnelsPerSession: number;
+  /** Hostnames that one token may have had certificates made for, by its wildcard grants. */
+  readonly hostnamesPerToken: number;
 }
 
 const KIB = 1 << 10;
@@ -119,7 +134,9 @@ export function readRelay(root: Fields): RelayConfig {
   const domain = root.hostname('domain');
   const listen = root.section('listen', readListeners);
   const { hsts, ...tls } = root.section('tls', readTls);
-  root.section('acme', readAcme);
+  // Without a listener for plain HTTP nobody could answer http-01.
+  const challenges = listen.http === undefined ? (['tls-alpn-01'] as const) : (['tls-alpn-01', 'http-01'] as const);
+  const acme = root.section('acme', (fields) => readAcme(fields, { challenges }));
   const config = {
     domain,
     publicPort: root.integer('public_port', { min: 1, max: 65_535, default: undefined }) ?? listen.https.port,
@@ -128,8 +145,11 @@ export function readRelay(root: Fields): RelayConfig {
     proxyProtocol: root.boolean('proxy_protocol', { default: false }),
     trustedProxies: root.values('trusted_proxies', network),
     tls,
-    hsts,
+    acme,
+    hsts: hsts ?? isTrustedByBrowsers(tls.mode, acme),
+    http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
     limits: root.section('limits', readLimits),
+    alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };
@@ -149,8 +169,8 @@ function readListeners(fields: Fields): RelayListeners {
   };
 }
 
-function readTls(fields: Fields): RelayTls & { readonly hsts: boolean } {
-  const mode = fields.value('mode', choice(['local-ca', 'files'], ['acme']), { default: 'local-ca' });
+function readTls(fields: Fields): RelayTls & { readonly hsts: boolean | undefined } {
+  const mode = fields.value('mode', choice(['acme', 'local-ca', 'files']), { default: 'local-ca' });
   const certificates = fields.list('certificates', (pair) => ({
     certFile: pair.path('cert_file'),
     keyFile: pair.path('key_file'),
@@ -158,19 +178,16 @@ function readTls(fields: Fields): RelayTls & { readonly hsts: boolean } {
   if (mode === 'files' && certificates.length === 0) {
     fields.refuse('certificates', 'must have at least one pair of cert_file and key_file in mode files');
   }
-  if (mode === 'local-ca' && fields.has('certificates')) {
-    fields.refuse('certificates', 'has no effect in mode local-ca. Remove it, or write mode: files');
+  if (mode !== 'files' && fields.has('certificates')) {
+    fields.refuse('certificates', `has no effect in mode ${mode}. Remove it, or write mode: files`);
   }
-  // A browser that once saw this field accepts no untrusted certificate for the name: right only where all is real.
-  const hsts = fields.boolean('hsts', { default: undefined }) ?? mode === 'files';
-  return { mode, certificates, hsts };
+  return { mode, certificates, hsts: fields.boolean('hsts', { default: undefined }) };
 }
 
-/** Read so that `relay init` can write it down; tls.mode acme, which uses it, is refused until it exists. */
-function readAcme(fields: Fields): void {
-  fields.string('directory_url', { expected: 'an https URL', form: /^https:\/\/[^\s]+$/, default: undefined });
-  fields.string('email', { expected: 'an e-mail address', form: /^[^\s@]+@[^\s@]+$/, default: undefined });
-  fields.path('ca_file', { default: undefined });
+/** A browser that once saw HSTS accepts no untrusted certificate for the name: right only where all of them are real. */
+function isTrustedByBrowsers(mode: RelayTls['mode'], { authorities }: AcmeConfig): boolean {
+  const staging = directoryUrlOf('staging');
+  return mode === 'files' || (mode === 'acme' && authorities.every(({ directoryUrl }) => directoryUrl !== staging));
 }
 
 function readLimits(fields: Fields): RelayLimits {
@@ -186,6 +203,7 @@ function readLimits(fields: Fields): RelayLimits {
     headMs: time('head_timeout', 10 * SECOND),
     keepAliveMs: time('keep_alive_timeout', 60 * SECOND),
     bodyIdleMs: time('body_idle_timeout', 60 * SECOND),
+    http2Streams: fields.integer('http2_streams', { min: 1, max: 1_000, default: 100 }),
     upgradedIdleMs: time('upgraded_idle_timeout', HOUR),
     tcpIdleMs: time('tcp_idle_timeout', HOUR),
     streamsPerSession: count('streams_per_session', 1_024),
@@ -198,5 +216,6 @@ function readLimits(fields: Fields): RelayLimits {
     streamWindowBytes: fields.bytes('stream_window', { min: 256 * KIB, max: 256 * MIB, default: 16 * MIB }),
     sessionWindowBytes: fields.bytes('session_window', { min: 0, max: 4_096 * MIB, default: 32 * MIB }),
     tunnelsPerSession: count('tunnels_per_session', 64),
+    hostnamesPerToken: count('hostnames_per_token', 100),
   };
 }

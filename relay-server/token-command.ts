@@ -15,6 +15,7 @@ import { tableLines } from '../shared/terminal-text.js';
 import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
 import { isExpired, type TokenRecord } from './sessions/token-record.js';
@@ -99,7 +100,7 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export function runTokenList(options: TokenListOptions, io: CommandIo): void {
   const records = openStore(options).list();
-  if (options.json) io.print(JSON.stringify(records.map(asJson), undefined, 2));
+  if (options.json) io.print(JSON.stringify(records.map(tokenEntry), undefined, 2));
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
   else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
 }
@@ -174,16 +175,4 @@ function endInWords(record: TokenRecord): string {
 
 function rowOf(record: TokenRecord): string[] {
   return [record.name, endInWords(record), grantsOf(record)];
-}
-
-function asJson(record: TokenRecord): object {
-  return {
-    name: record.name,
-    id: record.id,
-    hosts: record.grants.hosts,
-    tcpPorts: record.grants.tcpPorts,
-    createdAt: new Date(record.createdAtMs).toISOString(),
-    expiresAt: record.expiresAtMs === undefined ? null : new Date(record.expiresAtMs).toISOString(),
-    expired: isExpired(record),
-  };
 }

@@ -45,7 +45,7 @@ const TABLE = {
   ORIGIN_TIMEOUT: { retry: 'yes', status: 504, verdict: 2 },
   ORIGIN_TLS_FAILED: { retry: 'yes', status: 502, verdict: 3 },
   ORIGIN_CLOSED: { retry: 'yes', status: 502 },
-  ORIGIN_INVALID: { retry: 'yes', status: 502 },
+  ORIGIN_INVALID: { retry: 'yes', status: 502, verdict: 8 },
   STREAM_RESET: { retry: 'yes', status: 502, verdict: 6 },
   INTERNAL: { retry: 'yes', wsClose: 1011, status: 500, exit: 70, verdict: 7 },
 } as const satisfies Record<string, ErrorRow>;

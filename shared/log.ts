@@ -25,6 +25,11 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
+/** The log of a whole program: its level may change while it runs, also that of its children. */
+export interface ProgramLog extends Log {
+  setLevel(level: LogConfig['level']): void;
+}
+
 /** Something that takes whole lines, each with its line end. */
 export interface LogDestination {
   write(line: string): void;
@@ -39,15 +44,17 @@ export interface LogOptions extends LogConfig {
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
+const RANKS = { debug: 0, info: 1, warn: 2, error: 3 } as const;
 const DESCRIPTORS = { stdout: 1, stderr: 2 } as const;
 
 /** A log with its destination open. */
-export function createLog(options: LogOptions): Log {
+export function createLog(options: LogOptions): ProgramLog {
   const destination = open(options.destination ?? 'stdout');
   const render = rendererFor(destination, options);
   const logger = pino(
     {
-      level: options.level,
+      // pino's children keep the level that they were born with; ours is looked up for each record.
+      level: 'debug',
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
@@ -56,7 +63,13 @@ export function createLog(options: LogOptions): Log {
     },
     { write: (line: string) => destination.write(`${render(line.trimEnd())}\n`) },
   );
-  return logOf(logger, options.level === 'debug');
+  const threshold = { level: options.level };
+  return {
+    ...logOf(logger, threshold),
+    setLevel: (level) => {
+      threshold.level = level;
+    },
+  };
 }
 
 /** Takes everything and writes nothing. */
@@ -69,16 +82,17 @@ export const silentLog: Log = {
 };
 
 /** pino formats the fields of records, but not those of children: so both are made loggable here. */
-function logOf(logger: Logger, withStacks: boolean): Log {
+function logOf(logger: Logger, threshold: { readonly level: LogConfig['level'] }): Log {
+  const withStacks = () => threshold.level === 'debug';
   const writer = (level: LogConfig['level']) => (fields: LogFields, message: string) => {
-    if (logger.isLevelEnabled(level)) logger[level](loggable(fields, withStacks), message);
+    if (RANKS[level] >= RANKS[threshold.level]) logger[level](loggable(fields, withStacks()), message);
   };
   return {
     debug: writer('debug'),
     info: writer('info'),
     warn: writer('warn'),
     error: writer('error'),
-    child: (fields) => logOf(logger.child(loggable(fields, withStacks)), withStacks),
+    child: (fields) => logOf(logger.child(loggable(fields, withStacks())), threshold),
   };
 }
 

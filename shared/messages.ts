@@ -9,6 +9,10 @@
  *   claimed    ────────────────────────────▶           its public URL                   (or denied, and the link lives)
  *              ◀────────────────────────────  release   gives one tunnel back
  *              ◀────────────────────────────  leave     gives all back: hold nothing for me
+ *              ◀────────────────────────────  probe     would this claim be granted? (`tunnel doctor`)
+ *   probed     ────────────────────────────▶           yes, or the code of the refusal; nothing was claimed
+ *              ◀────────────────────────────  watch     tell me how the request with this id fares (`tunnel why`)
+ *   watched    ────────────────────────────▶           hop by hop, once it has been answered
  *   drain      ────────────────────────────▶           I am stopping: come back then
  *
  * Limits: a message is at most MAX_MESSAGE_BYTES; every field has a length. Unknown fields are ignored (a newer peer
@@ -111,13 +115,65 @@ export interface Leave {
   readonly type: 'leave';
 }
 
+/** A claim that is not carried out. */
+export interface Probe {
+  readonly type: 'probe';
+  readonly name: string;
+  /** Exactly one of `host` and `tcpPort`, as in a claim. */
+  readonly host: string | undefined;
+  readonly tcpPort: number | undefined;
+  readonly tls: TlsMode;
+}
+
+export interface Probed {
+  readonly type: 'probed';
+  readonly name: string;
+  /** What the claim would be denied with; undefined: it would be granted. */
+  readonly code: ErrorCode | undefined;
+  readonly message: string;
+}
+
+/** Follow one request, which is still to come, to a hostname that the token may claim. */
+export interface Watch {
+  readonly type: 'watch';
+  /** 16 or more random bytes, base64url: the value of TRACE_FIELD in that request. */
+  readonly id: string;
+  readonly host: string;
+}
+
+/** The request field that names a watched request. Nobody but who announced the id learns anything by it. */
+export const TRACE_FIELD = 'X-Sallyport-Trace';
+export const TRACE_ID = /^[\w-]{22,64}$/;
+
+/** The hops that a relay sees of a request, in their order. */
+export const RELAY_HOPS = ['route', 'policy', 'session', 'stream', 'dial', 'app'] as const;
+export type RelayHop = (typeof RELAY_HOPS)[number];
+
+/** A hop that was passed. */
+export interface PassedHop {
+  readonly hop: RelayHop;
+  readonly ms: number;
+  /** What is worth knowing of it, one line. */
+  readonly fact: string;
+}
+
+export interface WatchedRequest {
+  readonly type: 'watched';
+  readonly id: string;
+  /** Why the request ended without an answer of the app; undefined when the app answered. */
+  readonly code: ErrorCode | undefined;
+  readonly message: string;
+  /** Empty when no such request came. */
+  readonly hops: readonly PassedHop[];
+}
+
 export interface Drain {
   readonly type: 'drain';
   readonly reconnectInMs: number;
 }
 
-export type RelayMessage = Challenge | Welcome | Refused | Claimed | Denied | Drain;
-export type ClientMessage = Proof | Claim | Release | Leave;
+export type RelayMessage = Challenge | Welcome | Refused | Claimed | Denied | Drain | Probed | WatchedRequest;
+export type ClientMessage = Proof | Claim | Release | Leave | Probe | Watch;
 
 /** Reads what a relay sent. Throws PROTOCOL_VIOLATION. */
 export function readRelayMessage(text: string): RelayMessage {
@@ -153,6 +209,10 @@ export function readRelayMessage(text: string): RelayMessage {
       };
     case 'drain':
       return { type: 'drain', reconnectInMs: message.integer('reconnectInMs') };
+    case 'probed':
+      return { type: 'probed', name: message.text('name'), ...readOutcome(message) };
+    case 'watched':
+      return { type: 'watched', id: message.text('id'), ...readOutcome(message), hops: message.hops() };
     default:
       throw message.violation('type');
   }
@@ -179,9 +239,22 @@ export function readClientMessage(text: string): ClientMessage {
       return { type: 'release', name: message.text('name') };
     case 'leave':
       return { type: 'leave' };
+    case 'probe':
+      return readProbe(message);
+    case 'watch':
+      return { type: 'watch', id: message.text('id'), host: message.text('host') };
     default:
       throw message.violation('type');
   }
+}
+
+function readOutcome(message: MessageReader): { code: ErrorCode | undefined; message: string } {
+  return { code: message.optional('code', () => message.code('code')), message: message.text('message') };
+}
+
+function readProbe(message: MessageReader): Probe {
+  const { name, host, tcpPort, tls } = readClaim(message);
+  return { type: 'probe', name, host, tcpPort, tls };
 }
 
 function readClaim(message: MessageReader): Claim {
@@ -232,6 +305,22 @@ class MessageReader {
     const value = this.optional('tls', () => this.text('tls')) ?? 'relay';
     if (value !== 'relay' && value !== 'end-to-end' && value !== 'passthrough') throw this.violation('tls');
     return value;
+  }
+
+  hops(): PassedHop[] {
+    const value = this.#fields.get('hops');
+    if (!Array.isArray(value) || value.length > RELAY_HOPS.length) throw this.violation('hops');
+    return value.map((item: unknown) => this.#hop(item));
+  }
+
+  #hop(item: unknown): PassedHop {
+    const { hop, ms, fact } = (item ?? {}) as Partial<Record<keyof PassedHop, unknown>>;
+    const known = RELAY_HOPS.find((name) => name === hop);
+    const isTime = typeof ms === 'number' && Number.isFinite(ms) && ms >= 0;
+    if (known === undefined || !isTime || typeof fact !== 'string' || fact.length > MAX_TEXT) {
+      throw this.violation('hops');
+    }
+    return { hop: known, ms, fact };
   }
 
   optional<T>(name: string, read: () => T): T | undefined {

@@ -43,6 +43,8 @@ export interface Opening {
   readonly tlsVersion: string;
   /** Request or connection id, the same in the logs of both programs. */
   readonly id: string;
+  /** The request is followed: the client sends its verdict as soon as it has one. */
+  readonly trace?: boolean;
 }
 
 /** What the start of a stream holds: not enough yet, or an Opening of `bytes` bytes. */
@@ -50,16 +52,18 @@ export type OpeningRead =
   | { readonly kind: 'more' }
   | { readonly kind: 'opening'; readonly opening: Opening; readonly header: ProxyHeader; readonly bytes: number };
 
-/** Longest Opening on the wire; five texts at their limit fit. */
+/** Longest Opening on the wire; five texts and a mark at their limit fit. */
 export const OPENING_LIMIT_BYTES = 2048;
 /** Longest text in an Opening: a hostname of 255 bytes with its port, and room to spare. */
 export const OPENING_TEXT_LIMIT_BYTES = 320;
 
 const TLV_TUNNEL = 0xe0;
 const TLV_ID = 0xe1;
+const TLV_TRACE = 0xe2;
 const TLV_PRIVATE_FIRST = 0xe0;
 const TLV_PRIVATE_LAST = 0xef;
 
+const TRACE_MARK = '1';
 /** The SSL TLV before its own TLVs: a byte "came over TLS", a non-zero word "no verified certificate of the visitor". */
 const SSL_HEAD = Buffer.of(0x01, 0, 0, 0, 1);
 const TEXT_FIELDS = ['tunnel', 'id', 'authority', 'alpn', 'tlsVersion'] as const;
@@ -73,13 +77,16 @@ export function writeOpening(opening: Opening): Buffer {
   for (const field of TEXT_FIELDS) if (!isOpeningText(opening[field])) throw unwritable(field);
   const { tunnel, authority, alpn, tlsVersion, id } = opening;
   if (!isTunnelName(tunnel)) throw unwritable('tunnel');
-  const tlvBytes = textBytes(tunnel) + textBytes(id) + textBytes(authority) + textBytes(alpn) + sslBytes(tlsVersion);
+  const mark = opening.trace === true ? TRACE_MARK : '';
+  const textsBytes = textBytes(tunnel) + textBytes(id) + textBytes(authority) + textBytes(alpn) + textBytes(mark);
+  const tlvBytes = textsBytes + sslBytes(tlsVersion);
   const into = startProxyV2(addressesOf(opening), tlvBytes);
   let at = into.length - tlvBytes;
   at = writeText(into, at, TLV_TUNNEL, tunnel);
   at = writeText(into, at, TLV_ID, id);
   at = writeText(into, at, TLV_AUTHORITY, authority);
   at = writeText(into, at, TLV_ALPN, alpn);
+  at = writeText(into, at, TLV_TRACE, mark);
   writeSsl(into, at, tlsVersion);
   return into;
 }
@@ -105,8 +112,17 @@ export function readOpening(bytes: Buffer): OpeningRead {
     alpn: readText(tlvs, TLV_ALPN),
     tlsVersion: readTlsVersion(tlvs),
     id: readText(tlvs, TLV_ID),
+    ...(tlvs.has(TLV_TRACE) ? { trace: true } : {}),
   };
   return { kind: 'opening', opening, header, bytes: read.bytes };
+}
+
+/** What the streams of one HTTP/2 connection have in common, by which they share their turns; undefined for all others. */
+export function sharedTurnsOf(
+  visit: Pick<Opening, 'alpn' | 'tlsVersion' | 'visitorAddress' | 'visitorPort'>,
+): string | undefined {
+  const isOneOfMany = visit.alpn === 'h2' && visit.tlsVersion !== '';
+  return isOneOfMany ? `${visit.visitorAddress} ${visit.visitorPort}` : undefined;
 }
 
 /** The header for an origin that asks for PROXY protocol: that of the Opening without our private TLVs. */

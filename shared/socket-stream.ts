@@ -4,20 +4,20 @@
  *
  * Owns: the socket. Owned by: the exchange or splice that uses it.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { ByteStream, ByteStreamHandler } from './byte-stream.js';
 import { TunnelError } from './errors.js';
 import { abortSocket, type SpliceTraffic } from './splice.js';
 
 export class SocketStream implements ByteStream {
   handler: ByteStreamHandler | undefined;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #traffic: SpliceTraffic;
   #state: 'open' | 'closed' = 'open';
   #socketError: Error | undefined;
 
   /** `socket` is connected and nobody reads it yet; the stream starts paused, as a MuxStream does. */
-  constructor(socket: Socket, traffic: SpliceTraffic) {
+  constructor(socket: Duplex, traffic: SpliceTraffic) {
     this.#socket = socket;
     this.#traffic = traffic;
     socket.pause();

@@ -4,7 +4,8 @@
  *
  * Owns: the socket and the stream from the moment it is made. Owned by: nobody; it lives as long as they do.
  */
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import type { BorrowedReads } from './borrowed-reads.js';
 import type { ByteStream, ByteStreamHandler } from './byte-stream.js';
@@ -32,7 +33,7 @@ export interface SpliceOptions {
 }
 
 export class Splice implements ByteStreamHandler, Watched {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #stream: ByteStream;
   readonly #options: SpliceOptions;
   readonly #traffic: SpliceTraffic;
@@ -43,7 +44,7 @@ export class Splice implements ByteStreamHandler, Watched {
   #streamEnded = false;
   #state: 'open' | 'closed' = 'open';
 
-  constructor(socket: Socket, stream: ByteStream, options: SpliceOptions) {
+  constructor(socket: Duplex, stream: ByteStream, options: SpliceOptions) {
     this.#socket = socket;
     this.#stream = stream;
     this.#options = options;
@@ -156,8 +157,8 @@ export class Splice implements ByteStreamHandler, Watched {
 }
 
 /** Ends a connection so that the other party cannot take it for an orderly end: with an RST where plain TCP has one. */
-export function abortSocket(socket: Socket): void {
-  const plainTcp = !(socket instanceof TLSSocket) && socket.remotePort !== undefined;
+export function abortSocket(socket: Duplex): void {
+  const plainTcp = socket instanceof Socket && !(socket instanceof TLSSocket) && socket.remotePort !== undefined;
   if (plainTcp) socket.resetAndDestroy();
   else socket.destroy();
 }

@@ -85,7 +85,12 @@ test('one account serves every order, also of a later process, and only its owne
   assert.deepEqual(readdirSync(place).sort(), ['account-key.pem', 'account.json']);
   assert.equal(modeOf(join(place, 'account-key.pem')), '600');
   const stored = JSON.parse(readFileSync(join(place, 'account.json'), 'utf8'));
-  assert.deepEqual(stored, { directoryUrl: pebble.directoryUrl, url: accountUrl, contact: 'other@example.com' });
+  assert.deepEqual(stored, {
+    directoryUrl: pebble.directoryUrl,
+    url: accountUrl,
+    contact: 'other@example.com',
+    caaIdentities: [],
+  });
 });
 
 test('a lost registration is found again by the key, and a CA that lost its accounts gets a new one', async (t) => {

@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { AccountStore } from '../shared/certs/account-store.js';
 import { AcmeIssuer, type AcmeIssuerOptions } from '../shared/certs/acme-issuer.js';
 import { readElements } from '../shared/certs/der.js';
+import { HttpSolver } from '../shared/certs/http-solver.js';
 import { IssueFailure } from '../shared/certs/issue-failure.js';
 import { makePrivateKey } from '../shared/certs/private-key.js';
 import { certificateIdOf, readRenewalInfo } from '../shared/certs/renewal-info.js';
@@ -139,7 +140,7 @@ test('an order names its profile and what it replaces, and goes on without the l
       const type = `urn:ietf:params:acme:error:${orders.length === 1 ? 'alreadyReplaced' : 'rateLimited'}`;
       json(response, { type, detail: 'too many' }, { ...nonce, 'retry-after': '120' }, orders.length === 1 ? 409 : 429);
     },
-    { profile: 'short' },
+    { profile: 'short', solvers: [new HttpSolver()] },
   );
   const request = { hostnames: ['a.test'], keyPem: await makePrivateKey(), signal: new AbortController().signal };
   const limited = { reason: 'rate-limited', retryInMs: 120_000 };

@@ -5,7 +5,9 @@ import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:ht
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { AdminListener } from '../relay-server/ops/admin-listener.js';
-import { relayStatus } from './support/relay-status.js';
+import { ACTION_FIELD } from '../shared/admin-server.js';
+import { TunnelError } from '../shared/errors.js';
+import { adminSubject, relayStatus } from './support/relay-status.js';
 
 interface Reply {
   readonly status: number | undefined;
@@ -14,7 +16,7 @@ interface Reply {
 }
 
 async function listen(t: TestContext, ready: true | string = true, host = '127.0.0.1'): Promise<AdminListener> {
-  const admin = await AdminListener.listen({ host, port: 0 }, { status: () => relayStatus(), ready: () => ready });
+  const admin = await AdminListener.listen({ host, port: 0 }, adminSubject({ ready: () => ready }));
   t.after(() => admin.close());
   return admin;
 }
@@ -57,7 +59,7 @@ test('HEAD gives the head alone; unknown paths and other methods are refused', a
   const admin = await listen(t);
   const head = await ask(admin, '/healthz', {}, 'HEAD');
   assert.deepEqual([head.status, head.body, head.headers['content-length']], [200, '', '3']);
-  assert.equal((await ask(admin, '/api/v1/sessions')).status, 404);
+  assert.equal((await ask(admin, '/api/v1/nothing')).status, 404);
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
     const reply = await ask(admin, '/healthz', {}, method);
     assert.deepEqual([reply.status, reply.headers.allow], [405, 'GET, HEAD'], method);
@@ -123,13 +125,10 @@ test('an address that is taken is named in the failure', async (t) => {
   t.after(() => other.close());
   await once(other, 'listening');
   const { port } = other.address() as { port: number };
-  await assert.rejects(
-    AdminListener.listen({ host: '127.0.0.1', port }, { status: () => relayStatus(), ready: () => true }),
-    {
-      code: 'CONFIG_INVALID',
-      message: `Cannot listen on 127.0.0.1:${port}: EADDRINUSE. Free it or change listen.admin.`,
-    },
-  );
+  await assert.rejects(AdminListener.listen({ host: '127.0.0.1', port }, adminSubject()), {
+    code: 'CONFIG_INVALID',
+    message: `Cannot listen on 127.0.0.1:${port}: EADDRINUSE. Free it or change listen.admin.`,
+  });
 });
 
 test('close ends idle connections, and may be called again', async (t) => {
@@ -143,4 +142,38 @@ test('close ends idle connections, and may be called again', async (t) => {
   await admin.close();
   await ended;
   await admin.close();
+});
+
+test('certificates are listed with times that people and scripts read', async (t) => {
+  const reply = await ask(await listen(t), '/api/v1/certificates');
+  const notAfter = new Date(1_800_000_000_000 + 64 * 86_400_000).toISOString();
+  const none = { issuer: null, renewAt: null, lastError: null, retryAt: null };
+  assert.deepEqual(JSON.parse(reply.body), [{ name: 'example.com', state: 'valid', notAfter, ...none }]);
+});
+
+test('a renewal is asked for with a field that no web page can send, and its failure says why', async (t) => {
+  const renewed: string[] = [];
+  const subject = adminSubject({
+    renewCertificate: async (hostname) => {
+      renewed.push(hostname);
+      if (hostname === 'bad.example.com') throw new TunnelError('CERTIFICATE_FAILED', 'the CA is down');
+    },
+  });
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, subject);
+  t.after(() => admin.close());
+  const path = '/api/v1/certificates/app.example.com/renew';
+  const field = { [ACTION_FIELD]: '1' };
+  assert.equal((await ask(admin, path, {}, 'POST')).status, 403, 'as a form of another site would');
+  assert.equal((await ask(admin, path, { ...field, origin: 'https://evil.example' }, 'POST')).status, 403);
+  assert.equal((await ask(admin, path, { ...field, host: 'rebound.evil.example' }, 'POST')).status, 421);
+  assert.equal((await ask(admin, path, field, 'GET')).status, 404);
+  assert.equal((await ask(admin, path, field, 'OPTIONS')).status, 405, 'and no page is told that it may');
+  assert.deepEqual(renewed, []);
+  assert.equal((await ask(admin, path, field, 'POST')).status, 200);
+  const wildcard = await ask(admin, '/api/v1/certificates/%2A.example.com/renew', field, 'POST');
+  assert.equal(wildcard.status, 200);
+  const failed = await ask(admin, '/api/v1/certificates/bad.example.com/renew', field, 'POST');
+  assert.deepEqual([failed.status, JSON.parse(failed.body).message], [409, 'the CA is down']);
+  assert.equal((await ask(admin, '/api/v1/certificates/%ff/renew', field, 'POST')).status, 409);
+  assert.deepEqual(renewed, ['app.example.com', '*.example.com', 'bad.example.com']);
 });

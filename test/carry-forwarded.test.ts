@@ -230,6 +230,7 @@ test('raw TCP tunnels take the PROXY header too', async (t) => {
   t.after(() => void socket.destroy());
   socket.write(`${V1}payload`);
   assert.equal(await (await origin.connection(0)).until('payload'), `${V1}payload`);
+  socket.destroy();
 });
 
 test('behind a proxy that ends TLS and speaks HTTPS to the relay, clients and visitors get through', async (t) => {

@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { importCertbot } from '../shared/certs/certbot-import.js';
-import { CertificateStore } from '../shared/certs/certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { readRecord } from '../shared/certs/stored-record.js';
 import { Secret } from '../shared/secret.js';
 import { startNode } from './support/node-process.js';
@@ -57,6 +57,34 @@ test('of several CAs the certificate that lives longest counts, and a wildcard i
   assert.equal(store.remove('two', '*.example.com'), true);
   assert.equal(store.newest('*.example.com')?.ca, 'one');
   assert.equal(store.newest('b.example.com'), undefined);
+});
+
+test('of two the one that came last counts, unless it has expired', async (t) => {
+  const { store } = openStore(t);
+  const nowMs = Date.now();
+  store.save('one', 'a.test', { ...(await certificate('a.test', 9)), record: { issuedAtMs: nowMs - 5 * 86_400_000 } });
+  store.save('two', 'a.test', { ...(await certificate('a.test', 5)), record: { issuedAtMs: nowMs } });
+  assert.equal(store.newest('a.test')?.ca, 'two', 'the older one may be the one that was revoked');
+  assert.equal(store.newest('a.test', nowMs + 6 * 86_400_000)?.ca, 'one');
+});
+
+test('what expired long ago, and what is known of attempts that old, leaves the disk', async (t) => {
+  const { store } = openStore(t);
+  const nowMs = Date.now();
+  store.save('one', 'a.test', await certificate('a.test', 5));
+  store.save('one', 'b.test', await certificate('b.test', 40));
+  store.saveAttempts('c.test', { failures: 1 });
+  store.removeOld(nowMs + 34 * 86_400_000);
+  assert.deepEqual(
+    store.list().map(({ hostname }) => hostname),
+    ['a.test', 'b.test'],
+  );
+  store.removeOld(nowMs + 36 * 86_400_000);
+  assert.deepEqual(
+    store.list().map(({ hostname }) => hostname),
+    ['b.test'],
+  );
+  assert.deepEqual(store.readAttempts('c.test'), {});
 });
 
 test('a process that dies between the files loses nothing: the new certificate counts and is completed later', async (t) => {
@@ -116,12 +144,29 @@ test('damaged, foreign and mismatched files count as none; a key that others can
   assert.throws(() => store.read('ca', 'a.test'), /lets other users in/);
 });
 
+test('the certificate of another name counts as none, whoever put it there', async (t) => {
+  const { store } = openStore(t);
+  store.save('ca', 'a.test', await certificate('b.test'));
+  assert.equal(store.read('ca', 'a.test'), undefined);
+  assert.equal(store.newest('a.test'), undefined);
+  store.save('ca', 'a.test', await certificate('*.test'));
+  assert.ok(store.newest('a.test'), 'a wildcard covers it');
+});
+
+test('only certificates of the CAs that are asked for count: what staging made does not hold up production', async (t) => {
+  const { store } = openStore(t);
+  store.save('staging', 'a.test', await certificate('a.test'));
+  assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA]), undefined);
+  store.save(IMPORTED_CA, 'a.test', await certificate('a.test'));
+  assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA])?.ca, IMPORTED_CA);
+});
+
 test('no name leaves the folder', async (t) => {
-  const { store, stateDir } = openStore(t);
+  const { store, stateDir, folder } = openStore(t);
   const one = await certificate('a.test');
   for (const name of ['../../x', '/etc/x', '..', 'a/b', `${'long.'.repeat(50)}test`]) store.save(name, name, one);
   assert.deepEqual(fs.readdirSync(stateDir), ['certificates']);
-  assert.equal(store.read('..', '..')?.chainPem, one.chainPem);
+  assert.ok(fs.existsSync(path.join(folder, '_', '_', 'fullchain.pem')));
 });
 
 test('any record reads as a record, and a good one as itself', () => {

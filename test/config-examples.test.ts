@@ -56,9 +56,23 @@ test('relay: the example means the same as a file with its domain alone', () => 
 });
 
 test('relay: every option of the example can be switched on', () => {
-  const text = switchedOn(readFileSync(RELAY, 'utf8')).replace('mode: local-ca', 'mode: files');
-  const config = parseRelayConfig(text, RELAY);
+  const text = switchedOn(readFileSync(RELAY, 'utf8'))
+    .replace('mode: local-ca', 'mode: files')
+    // Of two ways to say the same thing a file has one.
+    .replace(/^ *(?:hmac_file|key_file: tsig-key|command:).*$/gm, '')
+    .replace(/^ *(?:webhook_url|ntfy_url|ntfy_token)_file:.*$/gm, '');
+  const config = parseRelayConfig(text, RELAY, { ...process.env, HOOK_TOKEN: 'h', NTFY_TOPIC: 't', NTFY_TOKEN: 'k' });
+  assert.equal(config.alerts.webhookUrl?.reveal(), 'https://hooks.example.com/h');
+  assert.equal(config.alerts.mailTo, 'me@example.com');
   assert.equal(config.tls.certificates.length, 1);
+  assert.deepEqual(
+    config.acme.authorities.map(({ directoryUrl, externalAccount }) => [directoryUrl, externalAccount?.kid]),
+    [
+      ['https://acme-v02.api.letsencrypt.org/directory', 'kid-1'],
+      ['https://acme.example.net/directory', 'kid-2'],
+    ],
+  );
+  assert.deepEqual(config.acme.dns?.kind, 'update');
   assert.equal(config.listen.tcpHost, '0.0.0.0');
   assert.equal(config.hsts, true);
 });
@@ -83,13 +97,24 @@ test('tunnel: the options that the example has switched off can be switched on',
   writeFileSync(join(folder, 'ca.pem'), '-----BEGIN CERTIFICATE-----\n');
   const text = switchedOn(readFileSync(TUNNEL, 'utf8'))
     .replace(/^token_file:.*$/m, '')
+    .replace(/^proxy_login_file:.*$/m, '')
     .replace(/^ *tcp_port:.*$/m, '')
+    // Those that stand for what another one says.
+    .replace(/^ *hmac_file:.*$/gm, '')
+    .replace(/^ {4}(?:server|key_name|key|key_file|zone):.*$/gm, '')
     .replace('tls: relay', 'tls: end-to-end');
   const path = join(folder, 'tunnel.yaml');
   writeFileSync(path, text);
-  const config = readTunnelConfig(path, {}, { MY_TOKEN: 'sp1.the-token' });
+  const env = { MY_TOKEN: 'sp1.the-token', EAB_HMAC: 'c2VjcmV0', PROXY_LOGIN: 'me:pw' };
+  const config = readTunnelConfig(path, {}, env);
+  assert.ok(config.proxy !== undefined && config.proxy !== 'off');
+  assert.deepEqual(config.proxy.address, { host: 'proxy.lan', port: 3128 });
+  assert.equal(config.proxy.login?.reveal(), 'me:pw');
   assert.deepEqual(config.relayAddress, { host: '203.0.113.7', port: 443 });
   assert.equal(config.clientId, 'home-server');
+  assert.equal(config.stateDir, join(folder, 'state'));
+  assert.equal(config.acme.dns?.kind, 'program');
+  assert.equal(config.acme.authorities[1]?.directoryUrl, 'https://acme-staging-v02.api.letsencrypt.org/directory');
   assert.equal(config.tunnels[0]?.hostHeader, '127.0.0.1:8123');
   assert.deepEqual(config.tunnels[0]?.certificate, {
     certFile: join(folder, 'home.example.com.pem'),

@@ -29,7 +29,7 @@ test('there are wrong files for both programs, and no others', () => {
   assert.ok(files.filter((name) => name.startsWith('relay-')).length >= 25);
   assert.ok(files.filter((name) => name.startsWith('tunnel-')).length >= 25);
   assert.deepEqual(
-    readdirSync(folder).filter((name) => !/^(?:relay|tunnel)-[a-z-]+\.yaml$/.test(name)),
+    readdirSync(folder).filter((name) => !/^(?:relay|tunnel)-[a-z0-9-]+\.yaml$/.test(name)),
     [],
   );
 });

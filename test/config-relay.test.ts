@@ -19,7 +19,24 @@ test('a relay needs its domain alone', () => {
     proxyProtocol: false,
     trustedProxies: [],
     tls: { mode: 'local-ca', certificates: [] },
+    acme: {
+      authorities: [
+        {
+          directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory',
+          email: undefined,
+          caFile: undefined,
+          profile: undefined,
+          externalAccount: undefined,
+        },
+      ],
+      keyType: 'p256',
+      challenges: ['tls-alpn-01', 'http-01'],
+      dns: undefined,
+      wildcards: [],
+      maxHostnames: 1_000,
+    },
     hsts: false,
+    http2: 'auto',
     limits: {
       headBytes: 16_384,
       headFields: 100,
@@ -30,6 +47,7 @@ test('a relay needs its domain alone', () => {
       headMs: 10_000,
       keepAliveMs: 60_000,
       bodyIdleMs: 60_000,
+      http2Streams: 100,
       upgradedIdleMs: 3_600_000,
       tcpIdleMs: 3_600_000,
       streamsPerSession: 1_024,
@@ -42,6 +60,22 @@ test('a relay needs its domain alone', () => {
       streamWindowBytes: 16 * 1_048_576,
       sessionWindowBytes: 32 * 1_048_576,
       tunnelsPerSession: 64,
+      hostnamesPerToken: 100,
+    },
+    alerts: {
+      webhookUrl: undefined,
+      ntfyUrl: undefined,
+      ntfyToken: undefined,
+      mailTo: undefined,
+      mailFrom: undefined,
+      sendmail: '/usr/sbin/sendmail',
+      rules: {
+        downAfterMs: 60_000,
+        flappingAfter: 4,
+        flappingWindowMs: 600_000,
+        certificateWithinMs: 864_000_000,
+        clientAddresses: true,
+      },
     },
     log: { level: 'info', format: 'auto' },
     drainMs: 30_000,
@@ -62,6 +96,7 @@ limits:
   head_timeout: 16s
   keep_alive_timeout: 17s
   body_idle_timeout: 18s
+  http2_streams: 50
   upgraded_idle_timeout: 19s
   tcp_idle_timeout: 20s
   streams_per_session: 21
@@ -74,6 +109,7 @@ limits:
   stream_window: 28MiB
   session_window: 29MiB
   tunnels_per_session: 30
+  hostnames_per_token: 31
 `);
   const seconds = (n: number) => n * 1_000;
   assert.deepEqual(
@@ -84,7 +120,9 @@ limits:
         11,
         12,
         13,
-        ...[14, 15, 16, 17, 18, 19, 20].map(seconds),
+        ...[14, 15, 16, 17, 18].map(seconds),
+        50,
+        ...[19, 20].map(seconds),
         21,
         22,
         23,
@@ -93,7 +131,7 @@ limits:
         seconds(26),
         27,
       ],
-      ...[28 << 20, 29 << 20, 30],
+      ...[28 << 20, 29 << 20, 30, 31],
     ],
   );
 });
@@ -136,8 +174,43 @@ test('a relay behind another proxy knows its addresses', () => {
   assert.deepEqual(config.trustedProxies, ['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']);
 });
 
-test('the options of ACME are read, so that relay init can write them down', () => {
-  assert.doesNotThrow(() =>
-    parse('domain: a.example\nacme: { directory_url: "https://ca.example/dir", email: me@a.example, ca_file: ca.pem }'),
+test('the section acme says which CAs are asked, for whom, and how hostnames are proven', () => {
+  const { tls, acme, hsts } = parse(`
+domain: a.example
+tls: { mode: acme }
+acme:
+  directory_url: https://ca.example/dir
+  email: me@a.example
+  ca_file: ca.pem
+  external_account: { kid: kid-1, hmac: bWFjLWtleQ }
+  fallbacks: [{ directory_url: staging, profile: shortlived }]
+  key_type: rsa2048
+  dns: { server: "192.0.2.53:53", key_name: k, key: c2VjcmV0, resolvers: ["192.0.2.54:53"] }
+  wildcards: ["*.A.example"]
+  max_hostnames: 7
+`);
+  assert.equal(tls.mode, 'acme');
+  const [first, second] = acme.authorities;
+  assert.deepEqual(
+    [first.directoryUrl, first.email, first.caFile],
+    ['https://ca.example/dir', 'me@a.example', '/etc/sallyport/ca.pem'],
   );
+  assert.deepEqual([first.externalAccount?.kid, first.externalAccount?.hmac.reveal()], ['kid-1', 'bWFjLWtleQ']);
+  assert.equal(second?.directoryUrl, 'https://acme-staging-v02.api.letsencrypt.org/directory');
+  assert.equal(second?.profile, 'shortlived');
+  assert.deepEqual(acme.challenges, ['dns-01', 'tls-alpn-01', 'http-01'], 'dns-01 first where it is set up');
+  assert.deepEqual([acme.wildcards, acme.maxHostnames, acme.keyType], [['*.a.example'], 7, 'rsa2048']);
+  const { dns } = acme;
+  assert.ok(dns?.kind === 'update');
+  assert.deepEqual(
+    [dns.server, dns.key.name, dns.resolvers],
+    [{ host: '192.0.2.53', port: 53 }, 'k', ['192.0.2.54:53']],
+  );
+  assert.equal(hsts, false, 'nobody trusts staging');
+});
+
+test('certificates of ACME are real ones, so that HSTS is on, and without port 80 nothing is proven there', () => {
+  const config = parse('domain: a.example\ntls: { mode: acme }\nlisten: { http: off }');
+  assert.equal(config.hsts, true);
+  assert.deepEqual(config.acme.challenges, ['tls-alpn-01']);
 });

@@ -31,7 +31,7 @@ test('a file with its two tunnels', () => {
     [2, 10_000, 30_000, { level: 'info', format: 'auto' }, undefined, undefined, undefined],
   );
   const nothing = { hostHeader: undefined, proxyProtocol: undefined, responseTimeoutMs: undefined };
-  const rest = { ...nothing, tls: 'relay', certificate: undefined };
+  const rest = { ...nothing, tls: 'relay', certificate: undefined, hsts: false };
   const loopback = { verifyTls: true, host: '127.0.0.1', path: undefined };
   assert.deepEqual(config.tunnels, [
     {
@@ -83,6 +83,57 @@ test('tls: end-to-end takes its certificate from files, counted from the config 
     [vault?.tls, vault?.origin.scheme, vault?.certificate],
     ['end-to-end', 'http', { certFile: '/etc/sallyport/v.pem', keyFile: '/k/v.key' }],
   );
+});
+
+test('tls: end-to-end without files gets its certificate from a CA, proven through the tunnel', () => {
+  const text =
+    'relay_url: https://example.com\ntoken: x\ntunnels: [{ name: v, host: v.example.com, origin: 1, tls: end-to-end }]';
+  const { acme, tunnels } = parse(text);
+  assert.deepEqual([tunnels[0]?.tls, tunnels[0]?.certificate, tunnels[0]?.hsts], ['end-to-end', undefined, true]);
+  assert.equal(acme.authorities[0].directoryUrl, 'https://acme-v02.api.letsencrypt.org/directory');
+  assert.deepEqual(acme.challenges, ['tls-alpn-01']);
+  assert.equal(parse(`${text}\nacme: { directory_url: staging }`).tunnels[0]?.hsts, false, 'nobody trusts staging');
+  const dns = 'acme: { dns: { command: /bin/hook } }';
+  assert.deepEqual(parse(`${text}\n${dns}`).acme.challenges, ['dns-01', 'tls-alpn-01']);
+  assert.equal(parse(`${text.replace('v.example.com', '"*.example.com"')}\n${dns}`).tunnels[0]?.host, '*.example.com');
+});
+
+test('--tls says where TLS of a tunnel of the command line ends', () => {
+  const up = (overrides: TunnelOverrides) => parse(FILE, { target: '3000', host: 'a.example.com', ...overrides });
+  const [ended] = up({ tls: 'end-to-end' }).tunnels;
+  assert.deepEqual(
+    [ended?.tls, ended?.origin.scheme, ended?.certificate, ended?.hsts],
+    ['end-to-end', 'http', undefined, true],
+  );
+  const [passed] = up({ tls: 'passthrough' }).tunnels;
+  assert.deepEqual([passed?.tls, passed?.origin.scheme, passed?.origin.port], ['passthrough', 'tcp', 3_000]);
+  assert.equal(up({}).tunnels[0]?.tls, 'relay');
+  for (const wrong of [
+    { tls: 'here' },
+    { tls: 'passthrough', target: 'http://127.0.0.1:1' },
+    { tls: 'end-to-end', target: 'tcp://127.0.0.1:1' },
+    { tls: 'end-to-end', host: '*.example.com' },
+    { tls: 'end-to-end', host: undefined, tcpPort: '2222' },
+    { tls: 'end-to-end', host: undefined, target: undefined },
+  ]) {
+    assert.throws(() => up(wrong), { code: 'USAGE_INVALID' }, JSON.stringify(wrong));
+  }
+});
+
+test('certificates are kept in state_dir, in the folder that systemd names, or beside the config file', () => {
+  const [text, home] = ['relay_url: https://example.com\ntoken: x', '/etc/sallyport/tunnel.yaml'];
+  const stateDir = (path: string, env: Record<string, string>, more = '') =>
+    parseTunnelConfig(`${text}\n${more}`, path, {}, env).stateDir;
+  assert.equal(stateDir(home, {}), '/etc/sallyport');
+  assert.equal(stateDir(home, { STATE_DIRECTORY: '/var/lib/a:/var/lib/b' }), '/var/lib/a');
+  assert.equal(stateDir(home, { STATE_DIRECTORY: '/var/lib/a' }, 'state_dir: kept'), '/etc/sallyport/kept');
+  const user = { XDG_CONFIG_HOME: '/home/me/.config', XDG_STATE_HOME: '/home/me/.local/state' };
+  assert.equal(stateDir('/home/me/.config/sallyport/tunnel.yaml', user), '/home/me/.local/state/sallyport');
+  const alone = tunnelConfigFrom(
+    { relay: 'https://example.com', target: '1', host: 'a.example.com' },
+    { ...user, SALLYPORT_TOKEN: 'x' },
+  );
+  assert.equal(alone.stateDir, '/home/me/.local/state/sallyport');
 });
 
 for (const origin of ['https://127.0.0.1:8443', 'tcp://127.0.0.1:8443', '127.0.0.1:8443', '8443', 'unix:/run/tls']) {
@@ -247,4 +298,13 @@ test('the CA of the relay is read from its file, counted from the config file', 
   );
   writeFileSync(join(folder, 'ca.pem'), '-----BEGIN CERTIFICATE-----\n');
   assert.equal(readTunnelConfig(path, {}, ENV).relayCa, '-----BEGIN CERTIFICATE-----\n');
+});
+
+test('a credential of systemd comes before the token of the file, and after the environment', (t) => {
+  const CREDENTIALS_DIRECTORY = temporaryFolder(t);
+  assert.equal(parse(FILE, {}, { ...ENV, CREDENTIALS_DIRECTORY }).token.reveal(), 'sp1.of-file');
+  writeFileSync(join(CREDENTIALS_DIRECTORY, 'sallyport.token'), 'sp1.of-credential\n', { mode: 0o440 });
+  assert.equal(parse(FILE, {}, { ...ENV, CREDENTIALS_DIRECTORY }).token.reveal(), 'sp1.of-credential');
+  const env = { ...ENV, CREDENTIALS_DIRECTORY, SALLYPORT_TOKEN: 'sp1.of-env' };
+  assert.equal(parse(FILE, {}, env).token.reveal(), 'sp1.of-env');
 });

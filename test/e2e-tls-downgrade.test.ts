@@ -1,10 +1,10 @@
 /** Every way in which a relay could be brought to end the TLS of a hostname that was claimed end-to-end, and none works. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect as connectTcp } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConnectionOptions, connect } from 'node:tls';
@@ -16,6 +16,7 @@ import type { Secret } from '../shared/secret.js';
 import { Conversation } from './support/conversation.js';
 import { freePort } from './support/counting-proxy.js';
 import { type HomeCertificate, homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
+import { HostileLink } from './support/hostile-link.js';
 import { startHttpOrigin } from './support/origins.js';
 import { recordingIo } from './support/recording-io.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -104,6 +105,19 @@ test('an offline end-to-end hostname gets an alert, and a page under no circumst
   const relay = await world.home.start(t);
   await claimOnce(t, world, relay);
   assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('another relay on the same state folder does not end its TLS either, by a wildcard that it serves since before', async (t) => {
+  const { certificate, origin } = await makeWorld(t);
+  const home = new RelayHome(t, { yaml: 'limits: { hold_timeout: 100ms }' });
+  const world = { home, certificate, origin };
+  const [first, second] = [await home.start(t), await home.start(t)];
+  const port = second.port('https');
+  await second.client(t, [relayTunnel(origin, '*.relay.localhost')], { clientId: 'wild' });
+  assert.match(await knock(port, VAULT), /^certificate /);
+  await claimOnce(t, world, first);
+  assert.equal(await knock(port, VAULT), 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME');
+  assert.match(await knock(port, OTHER), /^certificate /);
 });
 
 test('the same token cannot claim it with tls: relay, neither the same client nor another one', async (t) => {
@@ -309,3 +323,119 @@ test('plain HTTP on the TLS port, and TLS without SNI, reach nobody', async (t) 
   assert.doesNotMatch(await knock(relay.port('https'), ''), /certificate/);
   assert.equal(client.status().tunnels[0]?.totalStreams, 0);
 });
+
+test('however a claim writes the name, and whatever it says of TLS, it is that name', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  const token = await newToken(world, 'by-hand', [VAULT, '*.relay.localhost']);
+  const link = await HostileLink.proven(t, relay, token);
+  for (const host of [VAULT, `${VAULT}.`, VAULT.toUpperCase(), 'Vault.Relay.Localhost.']) {
+    for (const tls of ['relay', undefined]) {
+      const { type, code } = await within(3_000, 'answer', link.claim({ name: 'plain', host, tls }));
+      assert.deepEqual([type, code], ['denied', 'NOT_GRANTED'], `${host} ${tls}`);
+    }
+  }
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+});
+
+test('a damaged or emptied note still protects, and the relay does not start on it', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await claimOnce(t, world, relay);
+  const note = join(world.home.config.stateDir, 'protected-hosts', `${VAULT}.json`);
+  for (const text of ['', '{', `{"host":"${OTHER}","tokenId":"a","tls":"end-to-end"}`]) {
+    writeFileSync(note, text);
+    const { code } = await refused(t, relay, relayTunnel(world.origin), { clientId: 'second' });
+    assert.equal(code, 'NOT_GRANTED', text);
+  }
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+  await relay.relay.close();
+  for (const text of ['', '{', `{"host":"${VAULT}","tokenId":"a","tls":"relay"}`]) {
+    writeFileSync(note, text);
+    await assert.rejects(world.home.start(t), { code: 'CONFIG_INVALID' }, text);
+  }
+});
+
+test('a note that is taken away while the relay runs opens nothing by itself', async (t) => {
+  const world = await makeWorld(t);
+  const relay = await world.home.start(t);
+  await relay.client(t, [vaultTunnel(world.origin, world.certificate)], { clientId: 'first' });
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  rmSync(join(world.home.config.stateDir, 'protected-hosts', `${VAULT}.json`));
+  const second = await relay.client(t, [relayTunnel(world.origin)], { clientId: 'second', noWait: true });
+  await within(5_000, 'refusal', second.event('denied plain HOSTNAME_TAKEN'));
+  const socket = connect({ host: '127.0.0.1', port: relay.port('https'), servername: VAULT, ca: world.certificate.ca });
+  t.after(() => void socket.destroy());
+  await once(socket, 'secureConnect');
+  assert.ok(socket.authorized, 'by the CA of home');
+});
+
+test('a certificate that the relay made before is not used again, also after a restart that remembers the name', async (t) => {
+  const world = await makeWorld(t);
+  const first = await world.home.start(t);
+  const plain = await first.client(t, [relayTunnel(world.origin)], { clientId: 'first' });
+  assert.equal(await knock(first.port('https'), VAULT), `certificate DNS:${VAULT}`);
+  await plain.client.drain();
+  await plain.done;
+  await claimOnce(t, world, first);
+  assert.equal(await knock(first.port('https'), VAULT), ALERT);
+  await first.relay.close();
+  const second = await world.home.start(t);
+  assert.equal(await knock(second.port('https'), VAULT), ALERT);
+  await second.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  assert.equal(await knock(second.port('https'), VAULT), ALERT);
+});
+
+test('tls.mode files: a certificate that covers the name is not shown for it', async (t) => {
+  const origin = await startHttpOrigin(t, (_request, response) => response.end('from the origin'));
+  const [own, wild] = [await homeCertificate(t, 'relay.localhost'), await homeCertificate(t, '*.relay.localhost')];
+  const pairs = [own, wild].map(({ certFile, keyFile }) => `{ cert_file: ${certFile}, key_file: ${keyFile} }`);
+  const yaml = `limits: { hold_timeout: 100ms }\ntls: { mode: files, certificates: [${pairs.join(', ')}] }`;
+  const home = new RelayHome(t, { yaml, httpsPort: await freePort() });
+  mkdirSync(dirname(home.caFile), { recursive: true });
+  copyFileSync(own.caFile, home.caFile);
+  const world = { home, certificate: await homeCertificate(t), origin: origin.url };
+  const relay = await home.start(t);
+  await claimOnce(t, world, relay);
+  await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+  assert.equal(await knock(relay.port('https'), OTHER), 'certificate DNS:*.relay.localhost');
+  assert.equal(await knock(relay.port('https'), VAULT), ALERT);
+  assert.equal((await refused(t, relay, relayTunnel(world.origin), { clientId: 'second' })).code, 'NOT_GRANTED');
+});
+
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  test(`a ${version} session that began at the relay is not taken up again for the name`, async (t) => {
+    const world = await makeWorld(t);
+    const relay = await world.home.start(t);
+    const plain = await relay.client(t, [relayTunnel(world.origin)], { clientId: 'first' });
+    const wild = await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
+    const port = relay.port('https');
+    const where = { host: '127.0.0.1', port, ca: world.home.ca, minVersion: version, maxVersion: version };
+    const sessionOf = async (servername: string): Promise<Buffer> => {
+      const socket = connect({ ...where, servername });
+      const [session] = await within(5_000, 'session', once(socket, 'session'));
+      socket.on('error', () => {}).destroy();
+      return session as Buffer;
+    };
+    const [own, other] = [await sessionOf(VAULT), await sessionOf(OTHER)];
+    await plain.client.drain();
+    await claimOnce(t, world, relay);
+    for (const session of [own, other]) assert.equal(await knock(port, VAULT, { ...where, session }), ALERT);
+
+    await relay.client(t, [vaultTunnel(world.origin, world.certificate)], { clientId: 'first' });
+    for (const session of [own, other]) {
+      const socket = connect({ ...where, servername: VAULT, ca: world.certificate.ca, session });
+      t.after(() => void socket.destroy());
+      await within(5_000, 'handshake with home', once(socket, 'secureConnect'));
+      assert.deepEqual([socket.isSessionReused(), socket.authorized], [false, true]);
+      socket.on('error', () => {}).destroy();
+    }
+    // Where it may be taken up again, it leads to its own tunnel and no other.
+    const socket = connect({ ...where, servername: OTHER, session: other });
+    t.after(() => void socket.destroy());
+    socket.write(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\n\r\n`);
+    assert.equal((await new Conversation(socket).response()).status, 421);
+    assert.equal(wild.client.status().tunnels[0]?.state, 'online');
+  });
+}

@@ -215,6 +215,7 @@ test('PROXY protocol tells the origin the visitor and the TLS that home agreed o
       assert.ok(start.includes(VAULT) && start.includes('TLSv1.3') && start.includes('http/1.1'));
     }),
   );
+  socket.destroy();
 });
 
 test('a long answer on a closing connection reaches a visitor who reads slowly', async (t) => {
@@ -243,6 +244,32 @@ test('a visitor who leaves frees the origin', async (t) => {
   await connection.until('\r\n\r\n');
   socket.destroy();
   await within(2_000, 'end of the origin connection', connection.closed);
+  await until(2_000, 'no stream', () =>
+    world.client.client.status().tunnels[0]?.openStreams === 0 ? true : undefined,
+  );
+});
+
+test('a visitor who half-closes behind a complete request meets an end as at the relay, never a reset', async (t) => {
+  const origin = await startHttpOrigin(t, (request, response) => {
+    if (request.url === '/slow') response.write('begun ');
+    else response.end('at once');
+  });
+  const world = await startVault(t, origin.url);
+  await world.relay.client(t, [`{ name: app, host: app.relay.localhost, origin: "${origin.url}" }`], {
+    clientId: 'app',
+  });
+  const atRelay = { servername: 'app.relay.localhost', ca: world.relay.home.ca };
+  for (const where of [{}, atRelay]) {
+    const endings = [];
+    for (let time = 0; time < 20; time += 1) {
+      const socket = await visit(t, world, where);
+      const host = where === atRelay ? atRelay.servername : VAULT;
+      const conversation = new Conversation(socket);
+      socket.end(`GET ${time % 2 === 0 ? '/slow' : '/'} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      endings.push(await within(5_000, 'end', conversation.ended()));
+    }
+    assert.deepEqual([...new Set(endings)], ['end'], endings.join(' '));
+  }
   await until(2_000, 'no stream', () =>
     world.client.client.status().tunnels[0]?.openStreams === 0 ? true : undefined,
   );

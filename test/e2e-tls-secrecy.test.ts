@@ -5,8 +5,12 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { caNameOf } from '../shared/certs/account-store.js';
+import { acmeTunnel, startAcmeHome } from './support/acme-home.js';
 import { homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
 import { startHttpOrigin } from './support/origins.js';
 import { startRecordingRelay } from './support/recording-relay.js';
@@ -25,11 +29,51 @@ function makeMarkers(): Record<(typeof PLACES)[number], string> {
   };
 }
 
-/** One exchange through a recording relay; which of its markers the relay handled, and all that it handled. */
+interface Exchange {
+  /** The markers that the relay handled, and all that it handled. */
+  readonly seen: string[];
+  readonly bytes: Buffer;
+  /** PEM of the keys at home. */
+  readonly keys: readonly string[];
+}
+
+/** Where TLS ends, and the certificate's origin. */
+interface Ending {
+  readonly home: RelayHome;
+  readonly tunnel: string;
+  readonly yaml: string;
+  /** After the tunnel's first visitor. */
+  ca(): string | Promise<string>;
+  keys(): string[];
+}
+
+async function atRelay(t: TestContext, origin: string): Promise<Ending> {
+  const home = new RelayHome(t);
+  const tunnel = `{ name: plain, host: ${VAULT}, origin: "${origin}" }`;
+  return { home, tunnel, yaml: '', ca: () => home.ca, keys: () => [] };
+}
+
+async function withFiles(t: TestContext, origin: string): Promise<Ending> {
+  const { ca, key, ...files } = await homeCertificate(t);
+  const tunnel = vaultTunnel(origin, { ca, key, ...files });
+  return { home: new RelayHome(t), tunnel, yaml: '', ca: () => ca, keys: () => [key] };
+}
+
+async function withAcme(t: TestContext, origin: string): Promise<Ending | undefined> {
+  const world = await startAcmeHome(t);
+  if (world === undefined) return undefined;
+  const { home, yaml, stateDir, pebble } = world;
+  const ca = caNameOf(pebble.directoryUrl);
+  const files = [join('certificates', ca, VAULT, 'privkey.pem'), join('accounts', ca, 'account-key.pem')];
+  const keys = () => files.map((file) => readFileSync(join(stateDir, file), 'utf8'));
+  return { home, yaml, tunnel: acmeTunnel(origin), ca: () => pebble.root(), keys };
+}
+
+/** One exchange through a recording relay; undefined when a tool is missing. */
 async function exchange(
   t: TestContext,
-  tls: 'relay' | 'end-to-end',
-): Promise<{ seen: string[]; bytes: Buffer; key: string }> {
+  place: (t: TestContext, origin: string) => Promise<Ending | undefined>,
+): Promise<Exchange | undefined> {
   const markers = makeMarkers();
   const heard: string[] = [];
   const origin = await startHttpOrigin(t, async (asked, response) => {
@@ -39,17 +83,18 @@ async function exchange(
     response.setHeader('X-Marker', markers.responseField);
     response.end(markers.responseBody);
   });
-  const home = new RelayHome(t);
+  const ending = await place(t, origin.url);
+  if (ending === undefined) return undefined;
+  const { home, tunnel, yaml } = ending;
   const relay = await startRecordingRelay(t, home);
-  const certificate = await homeCertificate(t);
-  const plain = `{ name: plain, host: ${VAULT}, origin: "${origin.url}" }`;
-  await startClient(t, relay.https, home, [tls === 'relay' ? plain : vaultTunnel(origin.url, certificate)]);
+  const client = await startClient(t, relay.https, home, [tunnel], { yaml });
+  if (place === withAcme) await client.event('certificate vault valid');
 
   const asked = request({
     host: '127.0.0.1',
     port: relay.https,
     servername: VAULT,
-    ca: tls === 'relay' ? home.ca : certificate.ca,
+    ca: await ending.ca(),
     method: 'POST',
     path: `/${markers.path}`,
     headers: { Host: VAULT, 'X-Marker': markers.requestField },
@@ -64,33 +109,35 @@ async function exchange(
   assert.deepEqual(heard, [`/${markers.path}`, markers.requestField, markers.requestBody]);
 
   const bytes = await relay.dump();
-  return { seen: PLACES.filter((place) => bytes.includes(markers[place])), bytes, key: certificate.key };
+  return { seen: PLACES.filter((marked) => bytes.includes(markers[marked])), bytes, keys: ending.keys() };
 }
 
 test('a relay that ends TLS handles every part of request and response: so the recording misses nothing', async (t) => {
-  const { seen } = await exchange(t, 'relay');
+  const { seen } = (await exchange(t, atRelay)) ?? assert.fail();
   assert.deepEqual(seen, [...PLACES]);
 });
 
-test('of an end-to-end tunnel the relay handles the hostname and ciphertext, no part of request or response', async (t) => {
-  const { seen, bytes } = await exchange(t, 'end-to-end');
-  assert.deepEqual(seen, []);
-  assert.ok(bytes.includes(VAULT), 'the hostname was recorded');
-  assert.ok(bytes.length > 2_000, `${bytes.length} bytes were recorded`);
-});
+for (const [name, place, wantedKeys] of [
+  ['files', withFiles, 1],
+  ['a CA that asked through the relay', withAcme, 2],
+] as const) {
+  test(`with a certificate from ${name} the relay handles the hostname and ciphertext, and no key`, async (t) => {
+    const done = await exchange(t, place);
+    if (done === undefined) return;
+    const { seen, bytes, keys } = done;
+    assert.deepEqual(seen, []);
+    assert.ok(bytes.includes(VAULT), 'the hostname was recorded');
+    assert.ok(bytes.length > 2_000, `${bytes.length} bytes were recorded`);
+    if (place === withAcme) assert.ok(bytes.includes('acme-tls/1'), 'the question of the CA was recorded');
+    assert.equal(keys.length, wantedKeys);
+    for (const form of keys.flatMap(formsOf)) assert.ok(form.length > 30 && !bytes.includes(form));
+  });
+}
 
-test('the private key is in nothing that the relay handles', async (t) => {
-  const { bytes, key } = await exchange(t, 'end-to-end');
+/** How a P-256 key could be written. */
+function formsOf(key: string): (string | Buffer)[] {
   const secret = Buffer.from(createPrivateKey(key).export({ format: 'jwk' }).d ?? '', 'base64url');
   assert.equal(secret.length, 32);
   const [, firstLine = ''] = key.split('\n');
-  for (const form of [
-    secret,
-    secret.toString('hex'),
-    secret.toString('base64'),
-    secret.toString('base64url'),
-    firstLine,
-  ]) {
-    assert.ok(form.length > 30 && !bytes.includes(form));
-  }
-});
+  return [secret, secret.toString('hex'), secret.toString('base64'), secret.toString('base64url'), firstLine];
+}

@@ -84,7 +84,8 @@ test('each verdict has its page; one that means nothing is a violation of the st
     [4, 404, 'ROUTE_NOT_FOUND'],
     [5, 503, 'LIMIT_EXCEEDED'],
     [7, 500, 'INTERNAL'],
-    [8, 500, 'PROTOCOL_VIOLATION'],
+    [8, 502, 'ORIGIN_INVALID'],
+    [9, 500, 'PROTOCOL_VIOLATION'],
     [255, 500, 'PROTOCOL_VIOLATION'],
   ] as const) {
     const visitor = await world.visit();

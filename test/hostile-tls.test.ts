@@ -131,7 +131,9 @@ test('protocols and versions that are not spoken here end in an alert, and are c
   for (const options of attempts) {
     await assert.rejects(visitThrough(t, relay, { servername: APP, ...options }), /alert/i, JSON.stringify(options));
   }
-  await until(1_000, 'refusals', () => (relay.relay.status().refusals.REQUEST_INVALID === 4 ? true : undefined));
+  const refused = () => relay.relay.status().refusals;
+  await until(1_000, 'refusals', () => (refused().REQUEST_INVALID === 3 ? true : undefined));
+  assert.equal(refused().ROUTE_NOT_FOUND, 1, 'a challenge that does not run');
   await assertServes(t, relay);
 });
 

@@ -49,8 +49,11 @@ function makeSite(deadlines: Deadlines): HttpSite {
       keepAliveMs: second,
       bodyIdleMs: 20 * second,
       upgradedIdleMs: second,
+      http2Streams: 100,
     },
     deadlines,
+    takeRequest: () => true,
+    giveBackRequest: () => {},
     responseFields: '',
     draining: false,
     route: () => ({
@@ -62,6 +65,7 @@ function makeSite(deadlines: Deadlines): HttpSite {
     forwarded: (_head, requestId) => ({ forwardedFor: '', realIp: '', proto: 'https', forwarded: '', requestId }),
     requestId: () => 'id',
     refused: () => {},
+    exchanged: () => {},
     closed: () => {},
   };
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { displayWidth } from '../shared/terminal-text.js';
-import type { ClientStatus } from '../tunnel-client/client-status.js';
+import type { ClientStatus, HomeCertificate } from '../tunnel-client/client-status.js';
 import { LiveScreen } from '../tunnel-client/live-screen.js';
 import { clientStatus, tunnelStatus } from './support/client-status.js';
 import { Terminal } from './support/terminal.js';
@@ -298,4 +298,17 @@ test('a terminal that goes away ends the screen and nothing else', (t) => {
   show(clientStatus({ uptimeMs: 999_000 }));
   assert.equal(terminal.writes.length, length);
   terminal.emit('error', new Error('EIO'));
+});
+
+test('an end-to-end tunnel shows its certificate', (t) => {
+  const certificate = { state: 'issuing', caa: [] } as const;
+  const status = (changes: Partial<HomeCertificate>) =>
+    clientStatus({ tunnels: [tunnelStatus({ tls: 'end-to-end', certificate: { ...certificate, ...changes } })] });
+  const { terminal, show } = scene(t, status({}));
+  assert.match(
+    terminal.text,
+    /8123\n {2}end-to-end: getting a certificate; visitors are turned away until it is there\n/,
+  );
+  show(status({ state: 'valid', issuer: 'ca', notAfterMs: NOW_MS + 86_400_000 }));
+  assert.match(terminal.text, /8123\n {2}end-to-end: certificate valid until 2027-01-16, from ca\n/);
 });

@@ -160,3 +160,49 @@ test('a stream that waits for its window takes no turns from others', async () =
   const share = (sender.sentBytes(bulk) - bulkBefore) / (sender.end.transport.bytes - before);
   assert.ok(share > 0.99, `${share}`);
 });
+
+test('streams of one visitor share one turn: fifty of them get together what a single one of another visitor gets', async () => {
+  const sender = new Sender();
+  const many = Array.from({ length: 50 }, () => sender.bulk());
+  for (const stream of many) stream.shareTurns('192.0.2.1 50001');
+  const single = sender.bulk();
+  for (let count = 0; count < 50; count += 1) await sender.confirmOne();
+  const sent = () => many.map((stream) => sender.sentBytes(stream));
+  const before = { many: sent(), single: sender.sentBytes(single) };
+  for (let count = 0; count < 400; count += 1) await sender.confirmOne();
+  const grown = sent().map((bytes, index) => bytes - (before.many[index] ?? 0));
+  const together = grown.reduce((sum, bytes) => sum + bytes, 0);
+  const alone = sender.sentBytes(single) - before.single;
+  assert.ok(Math.abs(together - alone) <= 2 * QUANTUM, `${together} bytes of fifty, ${alone} of one`);
+  assert.ok(Math.max(...grown) - Math.min(...grown) <= QUANTUM, 'and among themselves they take turns');
+});
+
+test('a shared turn goes on when the streams that share it end, pause or are reset', async () => {
+  const sender = new Sender();
+  const single = sender.bulk();
+  const shared = Array.from({ length: 6 }, () => sender.bulk());
+  for (const stream of shared) stream.shareTurns('192.0.2.1 50001');
+  for (let count = 0; count < 20; count += 1) await sender.confirmOne();
+  while (shared.length > 1) {
+    const gone = shared.splice(shared.length % 2 === 0 ? 0 : shared.length - 1, 1)[0];
+    if (shared.length % 3 === 0) gone?.reset();
+    else if (gone !== undefined) {
+      gone.handler = new Collector();
+      gone.end();
+    }
+    const before = shared.map((stream) => sender.sentBytes(stream));
+    const one = sender.sentBytes(single);
+    for (let count = 0; count < 60; count += 1) await sender.confirmOne();
+    for (const [index, stream] of shared.entries()) {
+      assert.ok(sender.sentBytes(stream) > (before[index] ?? 0), `stream ${index} of ${shared.length} goes on`);
+    }
+    assert.ok(sender.sentBytes(single) > one);
+  }
+  const [last] = shared;
+  const added = sender.open();
+  added.shareTurns('192.0.2.1 50001');
+  added.write(Buffer.from('late'));
+  for (let count = 0; count < 5; count += 1) await sender.confirmOne();
+  assert.equal(sender.sentBytes(added), 4);
+  assert.ok(last?.alive);
+});

@@ -23,6 +23,7 @@ const TARGETS: [written: string, target: OriginTarget][] = [
     'https+insecure://nas.lan:5001',
     { ...HTTPS, verifyTls: false, text: 'https+insecure://nas.lan:5001', host: 'nas.lan', port: 5001 },
   ],
+  ['h2c://127.0.0.1:50051', { ...HTTP, scheme: 'h2c', text: 'h2c://127.0.0.1:50051', host: '127.0.0.1', port: 50_051 }],
   ['tcp://127.0.0.1:22', { ...HTTP, scheme: 'tcp', text: 'tcp://127.0.0.1:22', host: '127.0.0.1', port: 22 }],
   ['unix:/run/app.sock', { ...HTTP, text: 'unix:/run/app.sock', host: 'localhost', port: 0, path: '/run/app.sock' }],
   [
@@ -62,7 +63,7 @@ const REFUSED: [written: string, message: string][] = [
   ['http://nas.lan?q=1', 'target must be without a path, got "http://nas.lan?q=1". Write http://nas.lan:80'],
   [
     'ftp://nas.lan',
-    'target must be host:port, or start with http, https, https+insecure, tcp or unix, got "ftp://nas.lan"',
+    'target must be host:port, or start with http, https, https+insecure, h2c, tcp or unix, got "ftp://nas.lan"',
   ],
   ['http://me:secret@nas.lan', 'target must be without user name and password'],
   ['unix:run/app.sock', 'target must be unix: and an absolute path, got "unix:run/app.sock"'],
@@ -91,6 +92,7 @@ test('any text is a target that reads back as itself, or refused', () => {
     'http',
     'https',
     'https+insecure',
+    'h2c',
     'tcp',
     'unix',
     '://',

@@ -101,3 +101,31 @@ test('an output whose reader left stops writing', () => {
   output.stopped();
   assert.equal(stdout.lines.length, 1);
 });
+
+test('a certificate is told of when it is ordered, fails and comes; the first one with the records for DNS', () => {
+  const nothing = { issuer: undefined, notAfter: undefined, error: undefined, retryAt: undefined, caa: [] };
+  const certificate = { ...nothing, name: 'vault', host: 'vault.example.com' };
+  const valid = { ...certificate, state: 'valid', issuer: 'ca', notAfter: '2027-01-01T00:00:00.000Z' } as const;
+  const failure = { state: 'failed', error: 'It saw X. Do Y.', retryAt: '2027-01-02T00:00:00.000Z' } as const;
+  const run = (output: PlainOutput) => {
+    output.certificate({ ...certificate, state: 'issuing' });
+    output.certificate({ ...certificate, ...failure });
+    output.certificate({ ...valid, caa: ['vault.example.com. CAA 0 issuewild ";"'] });
+    output.certificate({ ...valid, ...failure });
+  };
+  assert.deepEqual(record('plain', run), [
+    'vault has no certificate yet: getting one for vault.example.com',
+    'vault got no certificate: It saw X. Do Y. Next attempt: 2027-01-02T00:00:00.000Z.',
+    'vault has a certificate for vault.example.com until 2027-01-01T00:00:00.000Z, from ca',
+    'with these DNS records nobody else, not even the relay, can get a certificate for its name:',
+    'vault.example.com. CAA 0 issuewild ";"',
+    'vault got no certificate: It saw X. Do Y. Next attempt: 2027-01-02T00:00:00.000Z. The one until 2027-01-01T00:00:00.000Z serves on.',
+  ]);
+  assert.deepEqual(record('quiet', run), []);
+  const [issuing, , came] = record('json', run).map((line) => JSON.parse(line));
+  assert.deepEqual(
+    [issuing.event, issuing.state, issuing.name, issuing.notAfter],
+    ['certificate', 'issuing', 'vault', undefined],
+  );
+  assert.deepEqual([came.notAfter, came.caa.length], ['2027-01-01T00:00:00.000Z', 1]);
+});

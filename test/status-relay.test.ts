@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { AdminListener } from '../relay-server/ops/admin-listener.js';
 import { formatRelayStatus } from '../relay-server/ops/relay-status.js';
 import { fetchRelayStatus, runStatus } from '../relay-server/status-command.js';
-import { relayStatus } from './support/relay-status.js';
+import { adminSubject, relayStatus } from './support/relay-status.js';
 
 const NOW_MS = relayStatus().startedAtMs;
 
@@ -42,12 +42,12 @@ SESSIONS: 1
   s1  laptop  203.0.113.9  2      12.3 ms –  2        1m 1s
 
 TUNNELS: 1
-  NAME  STATE   PUBLIC                    SESSION  VISITORS  REQUESTS  IN       OUT
-  home  online  https://home.example.com  s1       2 of 38   100       2.0 KiB  3.0 MiB
+  NAME  STATE   PUBLIC                    TLS    SESSION  VISITORS  REQUESTS  IN       OUT
+  home  online  https://home.example.com  relay  s1       2 of 38   100       2.0 KiB  3.0 MiB
 
 CERTIFICATES: 1
-  NAME         EXPIRES
-  example.com  2027-03-20 (in 64 days)
+  NAME         STATE  EXPIRES
+  example.com  valid  2027-03-20 (in 64 days)
 
 REFUSALS: 1
   CODE             COUNT
@@ -56,7 +56,7 @@ REFUSALS: 1
 });
 
 test('a relay without anything says none, and an old certificate says expired', () => {
-  const certificates = [{ name: 'old.example.com', notAfterMs: NOW_MS }];
+  const certificates = [{ name: 'old.example.com', state: 'valid', notAfterMs: NOW_MS } as const];
   const empty = relayStatus({ sessions: [], tunnels: [], refusals: {}, certificates });
   const text = formatRelayStatus(empty, NOW_MS);
   assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS: none$/);
@@ -69,10 +69,7 @@ test('the text escapes what clients chose', () => {
 });
 
 test('the command asks the admin listener of its config', async (t) => {
-  const admin = await AdminListener.listen(
-    { host: '127.0.0.1', port: 0 },
-    { status: () => relayStatus(), ready: () => true },
-  );
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   t.after(() => admin.close());
   for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
     const config = await configWith(t, `${host}:${admin.address.port}`);
@@ -85,10 +82,7 @@ test('the command asks the admin listener of its config', async (t) => {
 });
 
 test('a relay that does not run is LINK_LOST, and says how to start it', async (t) => {
-  const gone = await AdminListener.listen(
-    { host: '127.0.0.1', port: 0 },
-    { status: () => relayStatus(), ready: () => true },
-  );
+  const gone = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   await gone.close();
   const config = await configWith(t, `127.0.0.1:${gone.address.port}`);
   await assert.rejects(runStatus({ config }, { print: assert.fail }), {
@@ -112,4 +106,48 @@ test('another program at the admin address is LINK_LOST', async (t) => {
   ]) {
     await assert.rejects(fetchRelayStatus(await impostor(t, answer)), { code: 'LINK_LOST' }, answer);
   }
+});
+
+test('the newest refusal is shown with its cure, and rates where they are known', () => {
+  const status = relayStatus({ lastRefusal: { code: 'TOKEN_REJECTED', atMs: NOW_MS - 65_000 } });
+  const text = formatRelayStatus(status, NOW_MS, () => ({ in: 2_048, out: 10 }));
+  assert.match(text, /^ {2}NAME .* IN {7}OUT {6}IN\/S {5}OUT\/S$/m);
+  assert.match(text, /^ {2}home .* 2\.0 KiB {2}3\.0 MiB {2}2\.0 KiB {2}10 B$/m);
+  assert.match(text, /\n\nLAST REFUSAL: TOKEN_REJECTED, 1m 5s ago\n {2}.*relay token rotate NAME/);
+});
+
+test('--watch shows it again and again, also while the relay is away', async (t) => {
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
+  t.after(() => admin.close());
+  const config = await configWith(t, `127.0.0.1:${admin.address.port}`);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 2) void admin.close();
+    if (line.startsWith('Cannot ask the relay')) stop.abort();
+  };
+  await runStatus({ config, watch: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  assert.match(seen[0] ?? '', /^Relay {6}example\.com running[\s\S]*IN\/S/);
+  assert.match(seen[1] ?? '', /^Relay {6}example\.com running/);
+  assert.match(seen.at(-1) ?? '', /it is not running/);
+});
+
+test('--watch --json is one object per line, and a wrong configuration ends it', async (t) => {
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
+  t.after(() => admin.close());
+  const config = await configWith(t, `127.0.0.1:${admin.address.port}`);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 2) stop.abort();
+  };
+  await runStatus({ config, watch: true, json: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  assert.deepEqual(
+    seen.map((line) => JSON.parse(line).domain),
+    ['example.com', 'example.com'],
+  );
+  const off = await configWith(t, 'off');
+  await assert.rejects(runStatus({ config: off, watch: true }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
 });

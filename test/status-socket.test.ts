@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { ClientStatus } from '../tunnel-client/client-status.js';
+import type { ClientStatus, HomeCertificate } from '../tunnel-client/client-status.js';
 import { formatStatus, runStatus } from '../tunnel-client/status-command.js';
 import { socketPath, statusFolder } from '../tunnel-client/status-folder.js';
 import { readAllStatuses, StatusSocket } from '../tunnel-client/status-socket.js';
@@ -153,7 +153,10 @@ test('tunnel status exits 0 while a client serves and prints a table', async (t)
     text,
     /^example\.com serving, up 3m 12s, 2 links \(12\.3 ms\), 0 reconnects, pid 4242, version 0\.1\.0\n/,
   );
-  assert.match(text, /\n {2}home {4}online {2}https:\/\/home\.example\.com {2}http:\/\/127\.0\.0\.1:8123 {2}1 of 20/);
+  assert.match(
+    text,
+    /\n {2}home {4}online {2}https:\/\/home\.example\.com {2}http:\/\/127\.0\.0\.1:8123 {2}relay {2}1 of 20/,
+  );
 });
 
 test('tunnel status exits 69 while no client has a session, and says why', async (t) => {
@@ -184,4 +187,41 @@ test('the table escapes what the relay and the origins wrote', () => {
   const tunnel = tunnelStatus({ name: '\x1b]0;x\x07', url: '\u202e', lastError });
   const text = formatStatus(clientStatus({ relay: '\x9b31m', tunnels: [tunnel] }), 0);
   assert.doesNotMatch(text.replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
+});
+
+test('how the certificate of an end-to-end tunnel stands, and which records protect its name', () => {
+  const record = 'home.example.com. CAA 0 issue "ca.example; accounturi=https://ca.example/acct/1"';
+  const textOf = (changes: Partial<HomeCertificate>) => {
+    const certificate: HomeCertificate = { state: 'valid', issuer: 'ca', notAfterMs: 86_400_000, caa: [], ...changes };
+    return formatStatus(clientStatus({ tunnels: [tunnelStatus({ tls: 'end-to-end', certificate })] }), 0);
+  };
+  const none = { issuer: undefined, notAfterMs: undefined };
+  assert.match(
+    textOf({ caa: [record] }),
+    /home: certificate valid until 1970-01-02, from ca\n {2}home: with these DNS records/,
+  );
+  assert.ok(textOf({ caa: [record] }).endsWith(`\n    ${record}`));
+  assert.match(textOf({ ...none, state: 'issuing' }), /home: getting a certificate/);
+  const failed = { state: 'waiting', lastError: 'Cannot get one: it saw X. Do Y.', retryAtMs: 60_000 } as const;
+  assert.match(
+    textOf({ ...none, ...failed }),
+    /home: no certificate: Cannot get one: it saw X\. Do Y\. Next attempt in 1m 0s\./,
+  );
+  assert.match(textOf(failed), /valid until 1970-01-02, from ca; not renewed: Cannot get one/);
+  assert.match(textOf({ notAfterMs: -1 }), /certificate expired on/);
+  assert.ok(!textOf({ ...failed, lastError: '\x1b[2J' }).includes('\x1b'));
+});
+
+test('--watch shows clients that come and go, with rates', async (t) => {
+  const folder = await emptyFolder(t);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 1) void openSocket(t, folder, clientStatus({ pid: process.pid, tunnels: [tunnelStatus()] }));
+    if (line.includes('IN/S')) stop.abort();
+  };
+  assert.equal(await runStatus({ folder, watch: true, watchEveryMs: 20, signal: stop.signal }, { print }), 0);
+  assert.match(seen[0] ?? '', /^Cannot show a status: no client of this user is running/);
+  assert.match(seen.at(-1) ?? '', /FAILURES {2}IN\/S +OUT\/S\n.* 0 {9}0 B/);
 });

@@ -92,6 +92,19 @@ test('init keeps an e-mail address for later and refuses what is none', async (t
   assert.equal(readRelayConfig(path.join(folder, 'relay.yaml')).domain, 'example.com');
 });
 
+test('init with an e-mail address, or --acme, makes a relay with public certificates', async (t) => {
+  for (const flags of [['--email', 'me@example.com'], ['--acme']]) {
+    const folder = temporaryFolder(t);
+    const io = await relay('init', '--domain', 'example.com', ...flags, '--dir', folder);
+    const { tls, acme, hsts } = readRelayConfig(path.join(folder, 'relay.yaml'));
+    assert.deepEqual([tls.mode, acme.authorities[0].email, hsts], ['acme', flags[1], true]);
+    assert.equal(acme.authorities[0].directoryUrl, 'https://acme-v02.api.letsencrypt.org/directory');
+    assert.equal(joinLineIn(io).ca, undefined, 'a public CA is known at home');
+    assert.equal(fs.existsSync(path.join(folder, 'state', 'local-ca')), false);
+    assert.match(io.noted.join('\n'), /open ports 443 and 80[\s\S]*relay cert list/);
+  }
+});
+
 test('create makes a token with its grants and end, and prints the command for home', async (t) => {
   const { config, store } = await initialised(t);
   const startMs = Date.now();

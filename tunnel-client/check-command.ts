@@ -4,6 +4,7 @@
 import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
 import { parseToken } from '../shared/token.js';
+import { checkCertificates } from './check-certificates.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
 import { readTunnelConfig } from './tunnel-config.js';
 
@@ -20,10 +21,12 @@ export function addCheckCommand(program: Command, io: CommandIo): void {
     .action((options: CheckOptions) => runCheck(options, io));
 }
 
-/** Prints one line when all is well. @throws {TunnelError} CONFIG_INVALID with everything that is wrong. */
+/** Prints one line when all is well, and how the certificates of end-to-end tunnels stand. @throws {TunnelError} CONFIG_INVALID with everything that is wrong. */
 export function runCheck(options: CheckOptions, io: CommandIo): void {
   const file = options.config ?? userTunnelConfig();
   const config = readTunnelConfig(file);
   parseToken(config.token);
+  const certificates = checkCertificates(config);
   io.print(`${file}: ok (relay ${config.relayUrl.host}, ${config.tunnels.length} tunnels)`);
+  for (const line of certificates) io.print(line);
 }

@@ -26,6 +26,8 @@ const WINDOW_BUDGET_BYTES = 32 * 1024 * 1024;
 
 /** How soon a claim that somebody else holds is tried again; the relay holds a lost client's address for 15 s. */
 const CLAIM_RETRY_MS = 5_000;
+/** A CA that does not issue is asked by the relay, ever more seldom: there is less and less to hear. */
+const MAX_CERTIFICATE_RETRY_MS = 60_000;
 
 const HEARTBEAT_LIMITS_MS = { least: 500, most: 30_000 };
 
@@ -40,6 +42,8 @@ export interface ClientSessionOptions {
   readonly dial: (sessionId: string, signal: AbortSignal) => Promise<WelcomedLink>;
   readonly onUp: (tunnel: ClientTunnel) => void;
   readonly onDenied: (tunnel: ClientTunnel, denied: Denied) => void;
+  /** A link is gone. */
+  readonly onLinkClosed: (code: ErrorCode) => void;
   /** The last link is gone. */
   readonly onClosed: () => void;
 }
@@ -48,6 +52,8 @@ export class ClientSession {
   readonly id: string;
   /** Resolves with the reason when the session is over, or when the relay asked the client to come back later. */
   readonly ended: Promise<TunnelError>;
+  /** Resolves when the last link is gone. */
+  readonly closed: Promise<void>;
   readonly #options: ClientSessionOptions;
   readonly #links = new Set<LiveLink>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -57,6 +63,7 @@ export class ClientSession {
   readonly #heartbeatMs: number;
   #state: 'serving' | 'draining' | 'closed' = 'serving';
   #resolveEnded: (error: TunnelError) => void = () => {};
+  #resolveClosed: () => void = () => {};
 
   constructor({ link, welcome }: WelcomedLink, options: ClientSessionOptions) {
     this.id = welcome.sessionId;
@@ -66,6 +73,9 @@ export class ClientSession {
     this.#heartbeatMs = Math.min(most, Math.max(least, welcome.heartbeatMs));
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
+    });
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
     });
     this.#add(link);
     for (const tunnel of options.tunnels.values()) this.#claim(tunnel);
@@ -85,6 +95,16 @@ export class ClientSession {
   /** The network changed or the machine woke up: find out now which links live. */
   suspect(): void {
     for (const link of this.#links) link.suspect();
+  }
+
+  /** Asks for a tunnel that was not among the first ones, or that has changed. */
+  claim(tunnel: ClientTunnel): void {
+    if (this.#state === 'serving') this.#claim(tunnel);
+  }
+
+  /** Gives one tunnel back; its streams go on. */
+  release(name: string): void {
+    if (this.#state === 'serving') this.#send({ type: 'release', name });
   }
 
   /** Gives all tunnels back; streams that exist go on. */
@@ -128,10 +148,16 @@ export class ClientSession {
 
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
+    this.#options.onLinkClosed(error.code);
     this.#options.log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0 || retryOf(error.code) === 'never') this.#end(error);
-    if (this.#links.size === 0) this.#options.onClosed();
+    if (this.#links.size === 0) this.#onAllClosed();
     else this.#onLinkFailed(error, link.openForMs);
+  }
+
+  #onAllClosed(): void {
+    this.#resolveClosed();
+    this.#options.onClosed();
   }
 
   /** One link of several: the session goes on and tries to get it back, unless the relay has forgotten the session. */
@@ -209,6 +235,7 @@ export class ClientSession {
       return;
     }
     tunnel.state = 'online';
+    tunnel.denials = 0;
     tunnel.url = url;
     this.#options.onUp(tunnel);
   }
@@ -217,11 +244,14 @@ export class ClientSession {
     const tunnel = this.#options.tunnels.get(denied.name);
     if (tunnel === undefined) return;
     tunnel.state = 'denied';
+    tunnel.denials += 1;
     tunnel.fail(denied.code, denied.message);
     this.#options.onDenied(tunnel, denied);
     if (retryOf(denied.code) === 'never') return;
-    this.#later(CLAIM_RETRY_MS * (0.75 + Math.random() / 2), () => {
-      if (this.#state === 'serving') this.#claim(tunnel);
+    this.#later(claimRetryMs(denied.code, tunnel.denials) * (0.75 + Math.random() / 2), () => {
+      // It may have been given up or claimed anew since.
+      const isWanted = this.#options.tunnels.get(denied.name) === tunnel && tunnel.state === 'denied';
+      if (this.#state === 'serving' && isWanted) this.#claim(tunnel);
     });
   }
 
@@ -233,4 +263,9 @@ export class ClientSession {
       new TunnelError('RELAY_DRAINING', 'The relay is restarting', { retryInMs: Math.min(reconnectInMs, 60_000) }),
     );
   }
+}
+
+function claimRetryMs(code: ErrorCode, denials: number): number {
+  if (code !== 'CERTIFICATE_FAILED') return CLAIM_RETRY_MS;
+  return Math.min(CLAIM_RETRY_MS * 2 ** (denials - 1), MAX_CERTIFICATE_RETRY_MS);
 }

@@ -2,7 +2,9 @@
  * ClientStatus: what a running client tells about itself, to the live screen, `tunnel status` and tests.
  * A plain snapshot: whoever shows it holds no reference into the client.
  */
+import type { CertificateStatus } from '../shared/certs/certificates.js';
 import type { ErrorCode } from '../shared/errors.js';
+import type { TlsMode } from '../shared/messages.js';
 
 /** The supervisor's states (architecture §7). */
 export type ClientState = 'stopped' | 'connecting' | 'handshaking' | 'serving' | 'waiting' | 'failed' | 'stopping';
@@ -37,6 +39,32 @@ export interface TunnelStatus {
   /** Origin failures since the client started, and the newest claim or origin failure. */
   readonly failures: number;
   readonly lastError: LastError | undefined;
+  /** Where visitors' TLS ends. */
+  readonly tls: TlsMode;
+  /** Of an end-to-end tunnel. */
+  readonly certificate: HomeCertificate | undefined;
+}
+
+/** The certificate of an end-to-end tunnel. Times are milliseconds since 1970. */
+export interface HomeCertificate extends Omit<CertificateStatus, 'name'> {
+  /** The DNS records that keep everybody else from getting one; none for certificates in files. */
+  readonly caa: readonly string[];
+}
+
+/** What happened to a certificate that a tunnel gets by itself. Times are RFC 3339. */
+export interface CertificateNews {
+  /** `failed`: the newest attempt; one that is there serves on until `notAfter`. */
+  readonly state: 'issuing' | 'valid' | 'failed';
+  readonly host: string;
+  /** Name of the CA; undefined while there is no certificate. */
+  readonly issuer: string | undefined;
+  readonly notAfter: string | undefined;
+  /** What was seen, and the cure. */
+  readonly error: string | undefined;
+  /** When the next attempt is. */
+  readonly retryAt: string | undefined;
+  /** The DNS records that keep everybody else from getting one; told with the first certificate. */
+  readonly caa: readonly string[];
 }
 
 export interface ClientStatus {

@@ -11,14 +11,20 @@
 import pRetry from 'p-retry';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
+import type { ExchangeRecord } from '../shared/http/http-site.js';
+import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
+import { type ClientCounts, clientMetrics } from './client-metrics.js';
 import { ClientSession } from './client-session.js';
-import type { ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
+import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
+import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
 import { HomeEdge } from './home-edge.js';
 import { NetworkWatch } from './network-watch.js';
@@ -27,12 +33,19 @@ import type { TunnelConfig } from './tunnel-config.js';
 /** How often a stopping client looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
 
+/** The longest that a client waits for its next attempt: what a relay may ask for, and what Backoff adds. */
+const MAX_WAIT_MS = 90_000;
+/** What stands still for so long beyond its own deadline will not move by itself. */
+const STANDSTILL_MS = 15_000;
+
 /** Who wants to know what happens. */
 export interface ClientEvents {
   up(tunnel: { name: string; url: string; origin: string }): void;
   denied(denied: { name: string; code: ErrorCode; message: string }): void;
   /** Without a failure when that was asked for. */
   down(tunnel: { name: string; url: string; code?: ErrorCode; message?: string }): void;
+  /** The certificate of an end-to-end tunnel was ordered, came, or did not. */
+  certificate(event: { name: string } & CertificateNews): void;
   reconnecting(failure: { code: ErrorCode; message: string; retryInMs: number }): void;
   /** Anything that a status line would show has changed. */
   changed(): void;
@@ -48,12 +61,21 @@ export interface ClientOptions {
 }
 
 export class Client {
-  readonly #options: ClientOptions;
+  /** `apply` replaces the config in it. */
+  #options: ClientOptions;
   readonly #token: Token;
   readonly #tunnels = new Map<string, ClientTunnel>();
   readonly #deadlines = new Deadlines();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #counts: ClientCounts = {
+    reconnects: new CodeCounts(),
+    linksClosed: new CodeCounts(),
+    handshakes: { done: 0, failed: 0 },
+  };
   readonly #network: NetworkWatch;
-  readonly #home: HomeEdge;
+  #home: HomeEdge;
+  /** Of earlier configs, until their visitors are done. */
+  readonly #oldHomes = new Map<HomeEdge, NodeJS.Timeout>();
   readonly #backoff = new Backoff();
   readonly #stop = new AbortController();
   readonly #startedAtMs = performance.now();
@@ -61,6 +83,7 @@ export class Client {
   readonly #sessions = new Set<ClientSession>();
   #session: ClientSession | undefined;
   #state: ClientState = 'stopped';
+  #stateAtMs = performance.now();
   #servedMs = 0;
   #sessionCount = 0;
   #retryAtMs: number | undefined;
@@ -71,7 +94,7 @@ export class Client {
     this.#options = options;
     this.#token = parseToken(options.config.token);
     for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
-    this.#home = this.#openHome();
+    this.#home = this.#openHome(this.#tunnels.values());
     this.#network = new NetworkWatch(() => this.#onNetworkChanged());
   }
 
@@ -96,6 +119,7 @@ export class Client {
       this.#setState('failed');
       throw asTunnelError(error);
     } finally {
+      await this.#goodBye();
       this.#release();
     }
   }
@@ -111,11 +135,58 @@ export class Client {
       links: [...(this.#session?.links ?? [])].map((link): LinkStatus => {
         return { rttMs: link.rttMs || undefined, streams: link.streamCount, openForMs: link.openForMs };
       }),
-      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status()),
+      tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status(this.#home.certificateOf(tunnel))),
       retryInMs: this.#retryAtMs === undefined ? undefined : Math.max(0, this.#retryAtMs - performance.now()),
       reconnects: Math.max(0, this.#sessionCount - 1),
       lastError: this.#lastError,
     };
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return clientMetrics({
+      status: this.status(),
+      counts: this.#counts,
+      tunnels: this.#tunnels.values(),
+      process: this.#processMetrics,
+    });
+  }
+
+  /**
+   * Takes over all of `wanted` that can change under a running client: only tunnels that have changed are claimed or given
+   * back. Throws CONFIG_INVALID for a certificate that cannot serve its tunnel, and then nothing has changed.
+   */
+  apply(wanted: TunnelConfig): ConfigChanges {
+    const changes = configChanges(this.#options.config, wanted);
+    const running = this.#options;
+    const tunnels = new Map(this.#tunnels);
+    for (const spec of wanted.tunnels) tunnels.set(spec.name, this.#tunnels.get(spec.name) ?? new ClientTunnel(spec));
+    this.#options = { ...running, config: withChanges(running.config, wanted) };
+    try {
+      changeSpecs(tunnels, wanted);
+      if (changes.isHomeTlsChanged) this.#replaceHome(wanted.tunnels.flatMap(({ name }) => tunnels.get(name) ?? []));
+    } catch (error) {
+      this.#options = running;
+      changeSpecs(tunnels, running.config);
+      throw error;
+    }
+    this.#giveBack(changes.release, new Set(wanted.tunnels.map(({ name }) => name)));
+    for (const spec of changes.claim) this.#claim(spec.name, tunnels.get(spec.name));
+    this.#options.events.changed();
+    return changes;
+  }
+
+  /** Rejects when it neither serves nor tries to, with the state in which it stands still. */
+  async probe(): Promise<void> {
+    const { dialMs } = this.#options.config;
+    const limits: Partial<Record<ClientState, number>> = {
+      connecting: dialMs + STANDSTILL_MS,
+      handshaking: dialMs + STANDSTILL_MS,
+      waiting: MAX_WAIT_MS + STANDSTILL_MS,
+    };
+    const ms = performance.now() - this.#stateAtMs;
+    if (ms > (limits[this.#state] ?? Number.POSITIVE_INFINITY))
+      throw new Error(`${this.#state} for ${ms.toFixed(0)} ms`);
   }
 
   /** Gives the tunnels back, lets streams finish for `drainMs`, then ends. `run` returns after that. */
@@ -147,19 +218,75 @@ export class Client {
     return streams;
   }
 
+  /** A program that ends before its relay has heard why leaves its hostnames held. Links give their peer CLOSE_MS. */
+  async #goodBye(): Promise<void> {
+    for (const session of this.#sessions) session.close('LINK_LOST', 'The client is stopping');
+    await Promise.all([...this.#sessions].map((session) => session.closed));
+  }
+
+  #giveBack(names: readonly string[], stay: ReadonlySet<string>): void {
+    for (const name of names) {
+      const tunnel = this.#tunnels.get(name);
+      if (tunnel === undefined) continue;
+      this.#session?.release(name);
+      if (!stay.has(name)) this.#tunnels.delete(name);
+      if (tunnel.state === 'online') this.#options.events.down({ name, url: tunnel.url });
+      tunnel.state = 'offline';
+    }
+  }
+
+  #claim(name: string, tunnel: ClientTunnel | undefined): void {
+    if (tunnel === undefined) return;
+    this.#tunnels.set(name, tunnel);
+    this.#session?.claim(tunnel);
+  }
+
+  /** Visitors of the old one finish what they do, as when the client stops. */
+  #replaceHome(tunnels: Iterable<ClientTunnel>): void {
+    const old = this.#home;
+    this.#home = this.#openHome(tunnels);
+    old.drain();
+    for (const tunnel of this.#tunnels.values()) if (tunnel.state === 'online') this.#home.up(tunnel);
+    const ending = setTimeout(() => {
+      this.#oldHomes.delete(old);
+      old.close();
+    }, this.#options.config.drainMs);
+    this.#oldHomes.set(old, ending);
+  }
+
   #release(): void {
     this.#network.stop();
     this.#home.close();
+    for (const [home, timer] of this.#oldHomes) {
+      clearTimeout(timer);
+      home.close();
+    }
     this.#deadlines.close();
     if (this.#state !== 'failed') this.#setState('stopped');
   }
 
-  #openHome(): HomeEdge {
+  /** Throws CONFIG_INVALID for a certificate that cannot serve its tunnel. */
+  #openHome(tunnels: Iterable<ClientTunnel>): HomeEdge {
     const { config, log } = this.#options;
+    const { dialMs, acme, stateDir } = config;
+    const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
+    const http2 = offersHttp2(config.http2);
+    const { handshakes } = this.#counts;
+    const options = {
+      deadlines: this.#deadlines,
+      dialMs,
+      http2,
+      acme,
+      stateDir,
+      log,
+      onCertificate,
+      exchanged: (record: ExchangeRecord, _visitor: string, tunnel: ClientTunnel) => tunnel.exchanges.note(record),
+      handshakes,
+    };
     try {
-      return HomeEdge.open(this.#tunnels.values(), { deadlines: this.#deadlines, dialMs: config.dialMs, log });
+      return HomeEdge.open(tunnels, options);
     } catch (error) {
-      this.#deadlines.close();
+      if (this.#state === 'stopped') this.#deadlines.close();
       throw error;
     }
   }
@@ -181,16 +308,20 @@ export class Client {
 
   #begin(welcomed: WelcomedLink): ClientSession {
     const { config, log } = this.#options;
+    const currentHome = () => this.#home;
     const session: ClientSession = new ClientSession(welcomed, {
       links: config.links,
       dialMs: config.dialMs,
       deadlines: this.#deadlines,
       log,
       tunnels: this.#tunnels,
-      home: this.#home,
+      get home() {
+        return currentHome();
+      },
       dial: (sessionId, signal) => this.#dial(sessionId, signal),
       onUp: (tunnel) => this.#onUp(tunnel),
       onDenied: (tunnel, denied) => this.#onDenied(session, tunnel, denied),
+      onLinkClosed: (code) => this.#counts.linksClosed.count(code),
       onClosed: () => this.#sessions.delete(session),
     });
     this.#session = session;
@@ -210,6 +341,12 @@ export class Client {
     const { name, origin } = tunnel.spec;
     this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
     this.#options.events.up({ name, url: tunnel.url, origin: origin.text });
+    this.#options.events.changed();
+    this.#home.up(tunnel);
+  }
+
+  #onCertificate({ spec: { name } }: ClientTunnel, news: CertificateNews): void {
+    this.#options.events.certificate({ name, ...news });
     this.#options.events.changed();
   }
 
@@ -247,6 +384,7 @@ export class Client {
   async #wait(error: TunnelError): Promise<void> {
     this.#lastError = { code: error.code, message: error.message, atMs: Date.now() };
     if (!this.#mayRetry(error)) return;
+    this.#counts.reconnects.count(error.code);
     const delayMs = this.#backoff.next(error, this.#servedMs);
     this.#retryAtMs = performance.now() + delayMs;
     this.#setState('waiting');
@@ -264,8 +402,13 @@ export class Client {
   #setState(state: ClientState): void {
     if (this.#state === 'stopping' && state !== 'stopped') return;
     this.#state = state;
+    this.#stateAtMs = performance.now();
     this.#options.events.changed();
   }
+}
+
+function changeSpecs(tunnels: ReadonlyMap<string, ClientTunnel>, { tunnels: specs }: TunnelConfig): void {
+  for (const spec of specs) tunnels.get(spec.name)?.change(spec);
 }
 
 /** Resolves after `ms`, or at once when the signal aborts. */

@@ -2,10 +2,12 @@
  * DialOrigin: opens one connection to an origin and decides what a failure is called.
  */
 import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
 import { BorrowedReads } from '../shared/borrowed-reads.js';
 import { TunnelError } from '../shared/errors.js';
 import { hostnameOf } from '../shared/hostname.js';
+import { H2cOrigin } from './h2c-origin.js';
 import type { OriginTarget } from './origin-target.js';
 
 export interface DialOriginOptions {
@@ -19,7 +21,8 @@ export interface DialOriginOptions {
   /** The name for SNI when the origin is an IP address: the public hostname. */
   readonly serverName: string;
   /** `reads` tells how the socket is read; undefined: by its 'data' events, as every socket with TLS. */
-  readonly onOpen: (socket: Socket, reads: BorrowedReads | undefined) => void;
+  /** A connection that speaks HTTP/1.1, or whatever the visitor does: the socket, but for an h2c origin. */
+  readonly onOpen: (socket: Duplex, reads: BorrowedReads | undefined) => void;
   readonly onFail: (error: TunnelError) => void;
 }
 
@@ -30,7 +33,7 @@ export function dialOrigin(options: DialOriginOptions): () => void {
 
 class OriginDial {
   readonly #options: DialOriginOptions;
-  #socket: Socket | undefined;
+  #socket: Duplex | undefined;
   #reads: BorrowedReads | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reached: 'nothing' | 'tcp' = 'nothing';
@@ -41,30 +44,31 @@ class OriginDial {
 
   start(): () => void {
     const { target, timeoutMs, borrows } = this.#options;
-    if (borrows === true && target.scheme !== 'https') this.#reads = new BorrowedReads();
+    if (borrows === true && target.scheme !== 'https' && target.scheme !== 'h2c') this.#reads = new BorrowedReads();
     const onread = this.#reads === undefined ? {} : { onread: this.#reads.onread };
     const where = target.path === undefined ? { host: target.host, port: target.port } : { path: target.path };
     this.#timer = setTimeout(() => this.#onTimeout(), timeoutMs);
-    this.#watch(connect({ ...where, ...onread, allowHalfOpen: true, noDelay: true }), 'connect', this.#onTcp);
+    const tcp = connect({ ...where, ...onread, allowHalfOpen: target.scheme !== 'h2c', noDelay: true });
+    this.#watch(tcp, 'connect', () => this.#onTcp(tcp));
     return () => this.#stop()?.destroy();
   }
 
-  #watch(socket: Socket, event: 'connect' | 'secureConnect', next: () => void): void {
+  #watch(socket: Duplex, event: 'connect' | 'secureConnect' | 'ready', next: () => void): void {
     this.#socket = socket;
     socket.once(event, next);
     socket.on('error', this.#onError);
   }
 
-  readonly #onTcp = (): void => {
+  #onTcp(tcp: Socket): void {
     const { target, preamble } = this.#options;
-    const tcp = this.#socket;
-    if (tcp === undefined) return;
     this.#reached = 'tcp';
     if (preamble !== undefined) tcp.write(preamble);
-    if (target.scheme !== 'https') {
-      this.#onOpen();
-      return;
-    }
+    if (target.scheme === 'https') this.#startTls(tcp, target);
+    else if (target.scheme === 'h2c') this.#watch(new H2cOrigin(tcp), 'ready', this.#onOpen);
+    else this.#onOpen();
+  }
+
+  #startTls(tcp: Socket, target: OriginTarget): void {
     // `tcp` keeps its error handler: writing the preamble may still fail when TLS has taken over the reading.
     const tls = connectTls({
       socket: tcp,
@@ -75,7 +79,7 @@ class OriginDial {
       checkServerIdentity: (name, certificate) => checkOrigin(name, target.host, certificate),
     });
     this.#watch(tls, 'secureConnect', this.#onOpen);
-  };
+  }
 
   /** The name for SNI: the origin's own, else the public one where it is a name at all. */
   #serverName(): { servername?: string } {
@@ -107,7 +111,7 @@ class OriginDial {
   }
 
   /** Ends the attempt; the socket if it still ran. */
-  #stop(): Socket | undefined {
+  #stop(): Duplex | undefined {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = undefined;
@@ -134,6 +138,11 @@ function describe(error: NodeJS.ErrnoException, target: OriginTarget, reached: '
       : '';
     const message = `Cannot speak TLS with origin ${target.text}: ${what}.${cure}`;
     return new TunnelError('ORIGIN_TLS_FAILED', message, { cause: error });
+  }
+  if (reached === 'tcp' && target.scheme === 'h2c') {
+    const cure = `If it speaks HTTP/1.1, write http://${target.host}:${target.port}.`;
+    const message = `Cannot speak HTTP/2 with origin ${target.text}: ${what}. ${cure}`;
+    return new TunnelError('ORIGIN_INVALID', message, { cause: error });
   }
   const code = error.code === 'ETIMEDOUT' ? 'ORIGIN_TIMEOUT' : 'ORIGIN_REFUSED';
   return new TunnelError(code, `Cannot reach origin ${target.text}: ${what}. Is the app running?`, { cause: error });

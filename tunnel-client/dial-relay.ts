@@ -11,6 +11,8 @@ import { dialLink, type Link, type LinkHandler } from '../shared/link.js';
 import { type Challenge, PROTOCOL_VERSION, readRelayMessage, type Welcome } from '../shared/messages.js';
 import { proofPayload, type Token } from '../shared/token.js';
 import { AGENT } from '../shared/version.js';
+import { connectThrough } from './proxy/connect-through.js';
+import { linkProxy, relayAddressOf } from './proxy/link-proxy.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
 export interface DialRelayOptions {
@@ -31,14 +33,7 @@ export interface WelcomedLink {
 
 /** Rejects with LINK_LOST, HANDSHAKE_TIMEOUT, TOKEN_REJECTED, VERSION_UNSUPPORTED … as the relay says. */
 export async function dialRelay(options: DialRelayOptions): Promise<WelcomedLink> {
-  const { config, signal } = options;
-  const link = await dialLink({
-    url: config.relayUrl,
-    connect: () => connectRelay(config),
-    timeoutMs: config.dialMs,
-    agent: AGENT,
-    signal,
-  });
+  const link = await openRelayLink(options.config, options.signal);
   options.onConnected?.();
   try {
     return { link, welcome: await new ClientHandshake(link, options).run() };
@@ -49,18 +44,31 @@ export async function dialRelay(options: DialRelayOptions): Promise<WelcomedLink
   }
 }
 
+/**
+ * A link before its handshake, through the proxy where there is one.
+ * @throws {TunnelError} LINK_LOST; CONFIG_INVALID for a proxy variable that names none.
+ */
+export async function openRelayLink(config: TunnelConfig, signal: AbortSignal): Promise<Link> {
+  const beganAtMs = performance.now();
+  const proxy = linkProxy(config);
+  const target = relayAddressOf(config);
+  const through = proxy && (await connectThrough({ proxy, target, timeoutMs: config.dialMs, signal }));
+  return dialLink({
+    url: config.relayUrl,
+    connect: () => connectRelay(config, through),
+    timeoutMs: Math.max(1, Math.round(config.dialMs - (performance.now() - beganAtMs))),
+    agent: AGENT,
+    signal,
+  });
+}
+
 /** TLS to the relay's name, at `relay_address` when that is set; the system's CAs unless the config names one. */
-function connectRelay(config: TunnelConfig): Socket {
-  const { relayUrl, relayAddress, relayCa } = config;
-  const isTls = relayUrl.protocol === 'https:';
-  const name = relayUrl.hostname.replace(/^\[|\]$/g, '');
-  const host = relayAddress?.host ?? name;
-  const port = relayAddress?.port ?? Number(relayUrl.port || (isTls ? 443 : 80));
-  if (!isTls) return connect({ host, port });
+function connectRelay(config: TunnelConfig, through: Socket | undefined): Socket {
+  const { relayUrl, relayCa } = config;
+  if (relayUrl.protocol !== 'https:') return connect(relayAddressOf(config));
   return connectTls({
-    host,
-    port,
-    servername: name,
+    ...(through === undefined ? relayAddressOf(config) : { socket: through }),
+    servername: relayUrl.hostname.replace(/^\[|\]$/g, ''),
     ALPNProtocols: ['http/1.1'],
     minVersion: 'TLSv1.2',
     // AES-128 first: it protects as well for our purpose and costs the least CPU per byte at both ends.

@@ -3,6 +3,7 @@
  * become TLS connections, and those are served by the HTTP code that the relay uses for its own.
  *
  *   stream → TLS handshake → HTTP connection        a handshake that fails or takes too long ends the stream
+ *                          → the end, for a CA that asks (`acme-tls/1`): its question is the handshake
  *
  * It serves a hostname only with a certificate that covers it, and only to visitors whose SNI is that hostname: a relay
  * that sends other visitors here gets nothing. TLS runs over a Duplex on the stream; docs/decisions.md says why not over a
@@ -11,48 +12,60 @@
  * Owns: the certificates, the TLS connections. Owned by: Client.
  */
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
-import { CertificateFiles } from '../shared/certs/certificate-files.js';
-import { type CertificateSource, tlsServerOptions } from '../shared/certs/certificates.js';
+import { tlsServerOptions } from '../shared/certs/certificates.js';
+import { ACME_ALPN } from '../shared/certs/tls-alpn-solver.js';
 import type { Deadlines, Watched } from '../shared/deadlines.js';
-import { asTunnelError, TunnelError } from '../shared/errors.js';
-import { hostnameMatches, hostnameOf } from '../shared/hostname.js';
-import { HttpConnection } from '../shared/http/http-connection.js';
+import { hostnameOf } from '../shared/hostname.js';
+import type { SiteConnection } from '../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../shared/http2/serve-visitor.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream } from '../shared/mux/stream.js';
-import { asDuplex } from '../shared/mux/stream-duplex.js';
+import { asDuplex, type StreamDuplex } from '../shared/mux/stream-duplex.js';
 import type { Opening } from '../shared/opening.js';
+import type { HomeCertificate } from './client-status.js';
 import type { ClientTunnel } from './client-tunnel.js';
+import { HomeCertificates, type HomeCertificatesOptions } from './home-certificates.js';
 import { HomeSite, type HomeSiteHost } from './home-site.js';
 
 /** From the relay's Opening to the end of the TLS handshake; the relay waits as long for its own. */
 const HANDSHAKE_MS = 10_000;
 
-export interface HomeEdgeOptions {
+/** Requests over HTTP/2 at a time, of all visitors: as many as a relay opens streams by default. */
+const MAX_REQUESTS = 1_024;
+
+export interface HomeEdgeOptions extends HomeCertificatesOptions {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
-  readonly log: Log;
-}
-
-/** What a tunnel needs to end TLS. */
-interface HomeTls {
-  readonly certificates: CertificateSource;
-  /** Where OpenSSL begins: without a certificate, so that only SNI leads to one; its session tickets are the tunnel's. */
-  readonly context: SecureContext;
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
+  readonly exchanged: HomeSiteHost['exchanged'];
+  /** Where TLS handshakes are counted. */
+  readonly handshakes: { done: number; failed: number };
 }
 
 export class HomeEdge implements HomeSiteHost {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
   readonly log: Log;
+  readonly exchanged: HomeSiteHost['exchanged'];
+  readonly #handshakeCounts: HomeEdgeOptions['handshakes'];
   draining = false;
-  readonly #byName = new Map<string, HomeTls>();
+  readonly #offered: readonly string[];
+  readonly #certificates: HomeCertificates;
+  /** Where OpenSSL begins: without a certificate, so that only SNI leads to one; its session tickets are the tunnel's. */
+  readonly #contexts = new Map<string, SecureContext>();
   readonly #handshakes = new Set<HomeHandshake>();
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Set<SiteConnection>();
+  #requests = 0;
 
-  private constructor(options: HomeEdgeOptions) {
+  private constructor(certificates: HomeCertificates, options: HomeEdgeOptions) {
+    this.#certificates = certificates;
     this.deadlines = options.deadlines;
     this.dialMs = options.dialMs;
     this.log = options.log;
+    this.#offered = offeredProtocols(options.http2);
+    this.exchanged = options.exchanged;
+    this.#handshakeCounts = options.handshakes;
   }
 
   /**
@@ -60,14 +73,17 @@ export class HomeEdge implements HomeSiteHost {
    * @throws {TunnelError} CONFIG_INVALID when one cannot be used or does not cover its tunnel's hostname.
    */
   static open(tunnels: Iterable<ClientTunnel>, options: HomeEdgeOptions): HomeEdge {
-    const edge = new HomeEdge(options);
-    try {
-      for (const tunnel of tunnels) edge.#addTunnel(tunnel);
-      return edge;
-    } catch (error) {
-      edge.close();
-      throw asTunnelError(error);
-    }
+    return new HomeEdge(HomeCertificates.open(tunnels, options), options);
+  }
+
+  /** Visitors reach this tunnel from now on. */
+  up(tunnel: ClientTunnel): void {
+    this.#certificates.up(tunnel);
+  }
+
+  /** How the certificate of a tunnel stands; undefined when its TLS ends elsewhere. */
+  certificateOf(tunnel: ClientTunnel): HomeCertificate | undefined {
+    return this.#certificates.statusOf(tunnel);
   }
 
   /** Serves a visitor of an end-to-end tunnel. `first` are bytes that came with the Opening; the verdict was sent. */
@@ -77,26 +93,31 @@ export class HomeEdge implements HomeSiteHost {
     onClose: () => void,
   ): void {
     const { opening, first, tunnel } = visit;
-    const tls = this.#byName.get(tunnel.spec.name);
     const duplex = asDuplex(stream);
     duplex.on('error', ignore);
     duplex.once('close', onClose);
-    if (tls === undefined) {
+    if (!this.#certificates.serves(tunnel)) {
       duplex.destroy();
       return;
     }
     if (first.length > 0) duplex.unshift(first);
+    // A handshake that fails ends with an alert, which tells visitors more than a reset.
+    duplex.hasLastWords = true;
+    const isChallenge = opening.alpn === ACME_ALPN;
     const socket = new TLSSocket(duplex, {
       isServer: true,
-      secureContext: tls.context,
-      // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-      ALPNProtocols: ['http/1.1', 'http/1.0'],
-      SNICallback: (name, done) => done(null, contextFor(tunnel, tls.certificates, name)),
+      secureContext: this.#contextOf(tunnel),
+      // Never both: what proves a name to a CA must not be reached by visitors (RFC 8737 §3).
+      ALPNProtocols: isChallenge ? [ACME_ALPN] : [...this.#offered],
+      SNICallback: (name, done) => done(null, this.#certificateFor(tunnel, name, isChallenge)),
     });
     this.#handshakes.add(
       new HomeHandshake(socket, this.deadlines, (handshake, isSecure) => {
         this.#handshakes.delete(handshake);
-        if (isSecure) this.#serve(socket, tunnel, opening);
+        duplex.hasLastWords = false;
+        this.#handshakeCounts[isSecure ? 'done' : 'failed'] += 1;
+        if (isSecure && isChallenge) socket.destroySoon();
+        else if (isSecure) this.#serve(socket, duplex, { tunnel, opening });
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');
       }),
     );
@@ -105,39 +126,58 @@ export class HomeEdge implements HomeSiteHost {
   /** Idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
+    // What is there is shown on; whoever serves the hostnames next also proves them.
+    this.#certificates.close();
     for (const connection of this.#connections) connection.drain();
   }
 
   /** Ends every connection and the watch over the certificates. Safe any number of times. */
   close(): void {
-    for (const { certificates } of this.#byName.values()) certificates.close();
+    this.#certificates.close();
     for (const handshake of this.#handshakes) handshake.destroy();
     for (const connection of this.#connections) connection.destroy();
   }
 
   /** HomeSiteHost. */
-  closed(connection: HttpConnection): void {
+  takeRequest(): boolean {
+    if (this.#requests >= MAX_REQUESTS) return false;
+    this.#requests += 1;
+    return true;
+  }
+
+  /** HomeSiteHost. */
+  giveBackRequest(): void {
+    this.#requests -= 1;
+  }
+
+  /** HomeSiteHost. */
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
-  #addTunnel({ spec }: ClientTunnel): void {
-    const { name, host, tls, certificate } = spec;
-    if (tls !== 'end-to-end' || host === undefined || certificate === undefined) return;
-    const place = `to tunnel ${name} in tunnel.yaml`;
-    const certificates = CertificateFiles.open([certificate], { log: this.log, place });
-    this.#byName.set(name, { certificates, context: createSecureContext(tlsServerOptions) });
-    if (certificates.contextFor(host) !== undefined) return;
-    const covered = certificates
-      .list()
-      .map((entry) => entry.name)
-      .join(', ');
-    const state = `its certificate ${certificate.certFile} covers ${covered}, not ${host}`;
-    throw new TunnelError('CONFIG_INVALID', `Cannot serve tunnel ${name}: ${state}. Name one that covers it.`);
+  #contextOf({ spec }: ClientTunnel): SecureContext {
+    const known = this.#contexts.get(spec.name);
+    if (known !== undefined) return known;
+    const context = createSecureContext(tlsServerOptions);
+    this.#contexts.set(spec.name, context);
+    return context;
   }
 
-  #serve(socket: TLSSocket, tunnel: ClientTunnel, opening: Opening): void {
-    const site = new HomeSite(this, tunnel, opening, socket.getProtocol() ?? '');
-    const connection = new HttpConnection(socket, site);
+  #certificateFor(tunnel: ClientTunnel, serverName: string, isChallenge: boolean): SecureContext | undefined {
+    const hostname = hostnameOf(serverName);
+    if (hostname === undefined) return undefined;
+    const certificates = this.#certificates;
+    return isChallenge ? certificates.challengeFor(tunnel, hostname) : certificates.contextFor(tunnel, hostname);
+  }
+
+  #serve(socket: TLSSocket, duplex: StreamDuplex, visit: { tunnel: ClientTunnel; opening: Opening }): void {
+    const { tunnel, opening } = visit;
+    // A visitor who half-closes is let go, as by the relay, with an end and no reset. The HTTP connection hears of it later.
+    socket.once('end', () => {
+      duplex.hasLastWords = true;
+    });
+    const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    const connection = serveVisitor(socket, new HomeSite(this, tunnel, opening, tls));
     this.#connections.add(connection);
     if (this.draining) connection.drain();
   }
@@ -179,12 +219,6 @@ class HomeHandshake implements Watched {
     this.#socket.off('close', this.#onClose);
     this.#onDone(this, isSecure);
   }
-}
-
-function contextFor(tunnel: ClientTunnel, certificates: CertificateSource, name: string): SecureContext | undefined {
-  const hostname = hostnameOf(name);
-  if (hostname === undefined || !hostnameMatches(tunnel.spec.host ?? '', hostname)) return undefined;
-  return certificates.contextFor(hostname);
 }
 
 function ignore(): void {}

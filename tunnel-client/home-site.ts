@@ -8,8 +8,14 @@ import type { Deadlines } from '../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
-import type { HttpConnection } from '../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../shared/http/http-site.js';
+import {
+  type ExchangeRecord,
+  HSTS_FIELD,
+  type HttpLimits,
+  type HttpRoute,
+  type HttpSite,
+  type SiteConnection,
+} from '../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../shared/http/request-head.js';
 import type { Log } from '../shared/log.js';
 import { type Opening, originProxyHeader, readOpening, writeOpening } from '../shared/opening.js';
@@ -24,7 +30,12 @@ export interface HomeSiteHost {
   readonly draining: boolean;
   readonly dialMs: number;
   readonly log: Log;
-  closed(connection: HttpConnection): void;
+  /** Counts a request of many on one connection; false when there are too many. */
+  takeRequest(): boolean;
+  giveBackRequest(): void;
+  /** An exchange of the tunnel's ended. What is to be kept of `record` must be copied. */
+  exchanged(record: ExchangeRecord, visitorAddress: string, tunnel: ClientTunnel): void;
+  closed(connection: SiteConnection): void;
 }
 
 const SECOND = 1_000;
@@ -36,24 +47,31 @@ const LIMITS: HttpLimits = {
   keepAliveMs: 60 * SECOND,
   bodyIdleMs: 60 * SECOND,
   upgradedIdleMs: 3_600 * SECOND,
+  http2Streams: 100,
 };
 
 export class HomeSite implements HttpSite {
   readonly limits = LIMITS;
   readonly deadlines: Deadlines;
-  readonly responseFields = '';
+  readonly responseFields: string;
   readonly #host: HomeSiteHost;
   readonly #tunnel: ClientTunnel;
   readonly #visitorAddress: string;
   readonly #route: HomeRoute;
 
-  /** `tlsVersion` is what the visitor and this client agreed on, as Node names it. */
-  constructor(host: HomeSiteHost, tunnel: ClientTunnel, opening: Opening, tlsVersion: string) {
+  /** `tls` is what the visitor and this client agreed on, as Node names it. */
+  constructor(
+    host: HomeSiteHost,
+    tunnel: ClientTunnel,
+    opening: Opening,
+    tls: { readonly version: string; readonly alpn: string },
+  ) {
     this.#host = host;
     this.deadlines = host.deadlines;
     this.#tunnel = tunnel;
+    this.responseFields = tunnel.spec.hsts ? HSTS_FIELD : '';
     this.#visitorAddress = opening.visitorAddress;
-    this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: 'http/1.1', tlsVersion });
+    this.#route = new HomeRoute(host, tunnel, { ...opening, alpn: tls.alpn, tlsVersion: tls.version });
   }
 
   get draining(): boolean {
@@ -75,11 +93,23 @@ export class HomeSite implements HttpSite {
     return newRequestId();
   }
 
+  takeRequest(): boolean {
+    return this.#host.takeRequest();
+  }
+
+  giveBackRequest(): void {
+    this.#host.giveBackRequest();
+  }
+
   refused(code: ErrorCode): void {
     this.#host.log.debug({ tunnel: this.#tunnel.spec.name, code }, 'visitor refused');
   }
 
-  closed(connection: HttpConnection): void {
+  exchanged(record: ExchangeRecord): void {
+    this.#host.exchanged(record, this.#visitorAddress, this.#tunnel);
+  }
+
+  closed(connection: SiteConnection): void {
     this.#host.closed(connection);
   }
 }

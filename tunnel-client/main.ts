@@ -5,10 +5,13 @@
 import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
+import { addServiceCommands } from '../shared/service-command.js';
 import { addCheckCommand } from './check-command.js';
+import { addDoctorCommand } from './doctor-command.js';
 import { addJoinCommand } from './join-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addUpCommand } from './up-command.js';
+import { addWhyCommand } from './why-command.js';
 
 freeBuffersAtOnce();
 const io = processIo();
@@ -17,4 +20,7 @@ addJoinCommand(program, io);
 addUpCommand(program);
 addCheckCommand(program, io);
 addStatusCommand(program, io);
+addServiceCommands(program, io);
+addDoctorCommand(program, io);
+addWhyCommand(program, io);
 await runProgram(program);

@@ -9,13 +9,13 @@
  * The verdict "connected" travels in front of the origin's first bytes: it costs no packet.
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { BorrowedReads } from '../shared/borrowed-reads.js';
 import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { MuxStream, StreamHandler } from '../shared/mux/stream.js';
-import { type OpeningRead, originProxyHeader, readOpening } from '../shared/opening.js';
+import { type OpeningRead, originProxyHeader, readOpening, sharedTurnsOf } from '../shared/opening.js';
 import { Splice } from '../shared/splice.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import { dialOrigin } from './dial-origin.js';
@@ -84,6 +84,8 @@ export class OriginConnection implements StreamHandler {
     }
     this.#bytes = this.#bytes.subarray(read.bytes);
     this.#count(tunnel);
+    const turns = sharedTurnsOf(opening);
+    if (turns !== undefined) this.#stream.shareTurns(turns);
     if (tunnel.spec.tls === 'end-to-end') {
       this.#hand(read, tunnel);
       return;
@@ -95,7 +97,7 @@ export class OriginConnection implements StreamHandler {
       timeoutMs: this.#options.dialMs,
       preamble: proxyProtocol === undefined ? undefined : originProxyHeader(header, proxyProtocol),
       serverName: opening.authority.replace(/:\d+$/, ''),
-      onOpen: (socket, reads) => this.#join(socket, reads, tunnel),
+      onOpen: (socket, reads) => this.#join(socket, reads, tunnel, opening.trace === true),
       onFail: (error) => this.#onDialFailed(error, tunnel),
     });
   }
@@ -118,8 +120,10 @@ export class OriginConnection implements StreamHandler {
     tunnel.totalStreams += 1;
   }
 
-  #join(socket: Socket, reads: BorrowedReads | undefined, tunnel: ClientTunnel): void {
+  /** A followed visitor gets the verdict at once, so that the relay can tell the dial's time from the app's. */
+  #join(socket: Duplex, reads: BorrowedReads | undefined, tunnel: ClientTunnel, isFollowed: boolean): void {
     this.#state = 'joined';
+    if (isFollowed) this.#stream.write(CONNECTED);
     if (this.#bytes.length > 0) socket.write(this.#bytes);
     tunnel.traffic.toSocketBytes += this.#bytes.length;
     this.#bytes = Buffer.alloc(0);
@@ -127,7 +131,7 @@ export class OriginConnection implements StreamHandler {
       deadlines: this.#options.deadlines,
       // The relay knows what the visitor is doing and ends what idles; here nothing may end a healthy connection.
       idleMs: Number.POSITIVE_INFINITY,
-      preface: CONNECTED,
+      ...(isFollowed ? {} : { preface: CONNECTED }),
       ...(reads === undefined ? {} : { reads }),
       traffic: tunnel.traffic,
       onClose: () => this.#finish(),

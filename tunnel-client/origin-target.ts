@@ -10,8 +10,8 @@ import { quoted } from '../shared/printable.js';
 export interface OriginTarget {
   /** As shown: scheme, host and port, or `unix:` and a path. */
   readonly text: string;
-  /** What the client speaks to the origin: `https` is TLS around the visitor's bytes, the other two are bare. */
-  readonly scheme: 'http' | 'https' | 'tcp';
+  /** What the client speaks to the origin: `https` is TLS around the visitor's bytes, `h2c` is HTTP/2 in clear text. */
+  readonly scheme: 'http' | 'https' | 'h2c' | 'tcp';
   /** Whether an `https` origin must show a trusted certificate for its name. */
   readonly verifyTls: boolean;
   /** IP address without brackets, or a name; `localhost` for a unix socket. */
@@ -32,6 +32,7 @@ const SCHEMES: ReadonlyMap<string, Scheme> = new Map([
   ['http', { scheme: 'http', verifyTls: true, defaultPort: '80' }],
   ['https', { scheme: 'https', verifyTls: true, defaultPort: '443' }],
   ['https+insecure', { scheme: 'https', verifyTls: false, defaultPort: '443' }],
+  ['h2c', { scheme: 'h2c', verifyTls: true, defaultPort: '80' }],
   ['tcp', { scheme: 'tcp', verifyTls: true }],
 ]);
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/is;

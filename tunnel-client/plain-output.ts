@@ -7,6 +7,8 @@
  */
 import type { ErrorCode } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
+import { CAA_ADVICE } from './certificate-text.js';
+import type { CertificateNews } from './client-status.js';
 import { cureOf } from './cures.js';
 
 /** A failure as an event carries it. */
@@ -34,6 +36,11 @@ export interface DeniedEvent extends Failure {
   readonly name: string;
 }
 
+/** The certificate that a tunnel gets by itself was ordered, came, or did not. */
+export interface CertificateEvent extends CertificateNews {
+  readonly name: string;
+}
+
 /** The connection to the relay is gone; the next attempt begins in `retryInMs`. */
 export interface ReconnectingEvent extends Failure {
   readonly retryInMs: number;
@@ -49,6 +56,7 @@ export type ClientEvent =
   | ({ readonly event: 'up' } & UpEvent)
   | ({ readonly event: 'down' } & DownEvent)
   | ({ readonly event: 'denied' } & DeniedEvent)
+  | ({ readonly event: 'certificate' } & CertificateEvent)
   | ({ readonly event: 'reconnecting' } & ReconnectingEvent)
   | ({ readonly event: 'failed' } & FailedEvent)
   | { readonly event: 'stopped' };
@@ -96,6 +104,10 @@ export class PlainOutput {
     this.#emit({ event: 'denied', ...event });
   }
 
+  certificate(event: CertificateEvent): void {
+    this.#emit({ event: 'certificate', ...event });
+  }
+
   reconnecting(event: ReconnectingEvent): void {
     this.#emit({ event: 'reconnecting', ...event });
   }
@@ -109,8 +121,9 @@ export class PlainOutput {
   }
 
   #emit(event: ClientEvent): void {
-    const line = this.#format(event);
-    if (line !== undefined && this.#state === 'open') this.#stdout.write(`${line}\n`);
+    const text = this.#format(event);
+    if (text === undefined) return;
+    for (const line of text.split('\n')) if (this.#state === 'open') this.#stdout.write(`${line}\n`);
   }
 
   #format(event: ClientEvent): string | undefined {
@@ -133,9 +146,10 @@ export function formatQuiet(event: ClientEvent): string | undefined {
   return event.event === 'up' ? printable(event.url) : undefined;
 }
 
-/** One line for people. */
+/** For people: one line; below a tunnel's first certificate the records that protect its name. */
 export function formatPlain(event: ClientEvent): string {
-  return printable(sentenceOf(event));
+  const records = event.event === 'certificate' ? event.caa : [];
+  return [sentenceOf(event), ...(records.length > 0 ? [CAA_ADVICE, ...records] : [])].map(printable).join('\n');
 }
 
 function sentenceOf(event: ClientEvent): string {
@@ -146,6 +160,8 @@ function sentenceOf(event: ClientEvent): string {
       return `${event.name} is down: ${event.url}${event.code === undefined ? '' : `, ${reasonOf(event.code, event.message)}`}`;
     case 'denied':
       return `${event.name} was denied: ${reasonOf(event.code, event.message)}`;
+    case 'certificate':
+      return certificateSentence(event);
     case 'reconnecting':
       return `reconnecting in ${(event.retryInMs / 1_000).toFixed(1)}s: ${reasonOf(event.code, event.message)}`;
     case 'failed':
@@ -153,6 +169,13 @@ function sentenceOf(event: ClientEvent): string {
     case 'stopped':
       return 'stopped';
   }
+}
+
+function certificateSentence({ name, state, host, issuer, notAfter, error, retryAt }: CertificateEvent): string {
+  if (state === 'issuing') return `${name} has no certificate yet: getting one for ${host}`;
+  if (state === 'valid') return `${name} has a certificate for ${host} until ${notAfter}, from ${issuer}`;
+  const rest = notAfter === undefined ? '' : ` The one until ${notAfter} serves on.`;
+  return `${name} got no certificate: ${error} Next attempt: ${retryAt}.${rest}`;
 }
 
 function reasonOf(code: ErrorCode, message = ''): string {

@@ -5,9 +5,10 @@
  */
 import { printable } from '../shared/printable.js';
 import { counted, displayWidth, fitted, padded, roundedBytes, roundedSpan } from '../shared/terminal-text.js';
+import type { Rate } from '../shared/traffic-rates.js';
+import { certificateText, isUsable } from './certificate-text.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
-import type { Rate } from './traffic-rates.js';
 
 export type Style = 'plain' | 'bold' | 'dim' | 'good' | 'warn' | 'bad';
 
@@ -113,9 +114,16 @@ function tunnelLines(tunnel: TunnelStatus, facts: ScreenFacts): Line[] {
       [online ? 'bold' : 'dim', printable(tunnel.url)],
       ['plain', ` → ${printable(tunnel.origin)}`],
     ],
+    ...certificateLines(tunnel, facts.nowMs),
     trafficLine(tunnel, facts.rateOf(tunnel.name)),
     ...(isRecent || !online ? failureLines(tunnel.lastError, facts) : []),
   ];
+}
+
+function certificateLines({ certificate }: TunnelStatus, nowMs: number): Line[] {
+  if (certificate === undefined) return [];
+  const style = isUsable(certificate, nowMs) && certificate.state !== 'waiting' ? 'dim' : 'warn';
+  return [[[style, `  end-to-end: ${certificateText(certificate, nowMs)}`]]];
 }
 
 function trafficLine(tunnel: TunnelStatus, rate: Rate): Line {

@@ -6,6 +6,8 @@
  * `tunnel`.
  */
 import type { Address } from '../shared/address.js';
+import { type AcmeConfig, type AcmePlace, readAcme } from '../shared/certs/acme-config.js';
+import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
 import type { PairFiles } from '../shared/certs/certificate-pair.js';
 import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
@@ -15,21 +17,26 @@ import {
   dialAddress,
   duration,
   hostnamePattern,
+  listenAddress,
   orOff,
   textKind,
 } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
 import { TunnelError } from '../shared/errors.js';
+import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import type { TlsMode } from '../shared/messages.js';
 import type { Secret } from '../shared/secret.js';
 import { type OriginTarget, parseOriginTarget } from './origin-target.js';
+import { type ProxyChoice, proxyChoiceKind } from './proxy/link-proxy.js';
 import { parseRelayUrl } from './relay-url.js';
+import { defaultStateDir } from './state-folder.js';
 import {
   type Overrides,
   readOverrides,
   TUNNEL_NAME,
   TUNNEL_NAME_RULE,
+  type TunnelOfCommand,
   type TunnelOverrides,
 } from './tunnel-overrides.js';
 
@@ -40,14 +47,24 @@ export interface TunnelConfig {
   readonly relayAddress: Address | undefined;
   /** PEM text of the CA that alone is trusted for the link. */
   readonly relayCa: string | undefined;
+  /** The HTTP proxy of the link. */
+  readonly proxy: ProxyChoice;
   readonly token: Secret;
   /** Links of the session, 1–8. */
   readonly links: number;
   /** The name under which this client replaces its own older session. */
   readonly clientId: string | undefined;
+  /** Whether visitors of tunnels with tls: end-to-end are offered HTTP/2. */
+  readonly http2: Http2Mode;
+  /** How end-to-end tunnels without certificate files get theirs. */
+  readonly acme: AcmeConfig;
+  /** Absolute folder of those certificates and their keys. */
+  readonly stateDir: string;
   /** In the order of the file; may be empty. */
   readonly tunnels: TunnelSpec[];
   readonly log: LogConfig;
+  /** Health and metrics; undefined for none. */
+  readonly admin: Address | undefined;
   /** How long one attempt to reach the relay may take, in milliseconds. */
   readonly dialMs: number;
   /** How long streams may finish after a signal, in milliseconds. */
@@ -73,8 +90,10 @@ export interface TunnelSpec {
   readonly responseTimeoutMs: number | undefined;
   /** Where the visitor's TLS ends. */
   readonly tls: TlsMode;
-  /** Absolute paths; there with tls: end-to-end and only then. */
+  /** Absolute paths; with tls: end-to-end only. Without them the certificate comes from an ACME CA. */
   readonly certificate: PairFiles | undefined;
+  /** Whether answers carry Strict-Transport-Security (RFC 6797); with tls: end-to-end only. */
+  readonly hsts: boolean;
 }
 
 const NO_OVERRIDES: Overrides = {
@@ -93,11 +112,11 @@ const REST_OF_COMMAND = {
   hostHeader: undefined,
   proxyProtocol: undefined,
   responseTimeoutMs: undefined,
-  tls: 'relay',
   certificate: undefined,
 } as const;
-const NO_CERTIFICATES_YET =
-  'With tls: end-to-end name cert_file and key_file; getting a certificate by itself is not available in this version';
+/** Port 80 is the relay's, which the client does not ask to prove anything for it. */
+const AT_HOME: AcmePlace = { challenges: ['tls-alpn-01'] };
+const STAGING = directoryUrlOf('staging');
 
 /**
  * Reads a client's config file; what `overrides` say comes before what it says.
@@ -105,8 +124,8 @@ const NO_CERTIFICATES_YET =
  */
 export function readTunnelConfig(path: string, overrides: TunnelOverrides = {}, env = process.env): TunnelConfig {
   const before = readOverrides(overrides, env);
-  const config = readConfig(path, (root) => readTunnel(root, before), env);
-  return { ...config, tunnels: selectTunnels(config.tunnels, before), path };
+  const config = readConfig(path, (root) => readTunnel(root, before, defaultStateDir(path, env)), env);
+  return { ...config, tunnels: selectTunnels(config, before), path };
 }
 
 /**
@@ -120,8 +139,8 @@ export function parseTunnelConfig(
   env: Environment = process.env,
 ): TunnelConfig {
   const before = readOverrides(overrides, env);
-  const config = parseConfig(text, path, (root) => readTunnel(root, before), { env });
-  return { ...config, tunnels: selectTunnels(config.tunnels, before), path };
+  const config = parseConfig(text, path, (root) => readTunnel(root, before, defaultStateDir(path, env)), { env });
+  return { ...config, tunnels: selectTunnels(config, before), path };
 }
 
 /**
@@ -133,20 +152,23 @@ export function tunnelConfigFrom(overrides: TunnelOverrides, env: Environment = 
   if (!before.relayUrl) throw cannotStart('no relay is known. Do "tunnel join", or add --relay https://example.com');
   if (!before.token)
     throw cannotStart('no token is known. Do "tunnel join", or add --token-file, or set SALLYPORT_TOKEN');
-  const config = parseConfig('', 'command line', (root) => readTunnel(root, before), { env });
-  return { ...config, tunnels: selectTunnels(config.tunnels, before) };
+  const stateDir = defaultStateDir(undefined, env);
+  const config = parseConfig('', 'command line', (root) => readTunnel(root, before, stateDir), { env });
+  return { ...config, tunnels: selectTunnels(config, before) };
 }
 
-/** Asks for every option of a client. `tunnels` are the file's. */
-export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES): TunnelConfig {
+/** Asks for every option of a client. `tunnels` are the file's; `stateDir` holds when the file names none. */
+export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, stateDir = ''): TunnelConfig {
   const relayUrl = root.value('relay_url', relayUrlKind, before.relayUrl ? { default: before.relayUrl } : {});
   const relayAddress = root.value('relay_address', dialAddress, { default: undefined });
   const relayCa = root.value('relay_ca_file', certificateFile(root.folder), { default: undefined });
   const token = root.secret('token', { override: before.token });
+  const acme = root.section('acme', (section) => readAcme(section, AT_HOME));
   return {
     relayUrl: before.relayUrl ?? relayUrl,
     relayAddress: before.relayAddress ?? relayAddress,
     relayCa: before.relayCa ?? relayCa,
+    proxy: readProxy(root),
     token,
     links: root.integer('links', { min: 1, max: 8, default: 2 }),
     clientId: root.string('client_id', {
@@ -156,10 +178,24 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES): Tunn
     }),
     dialMs: root.duration('connect_timeout', { min: 100, default: 10 * SECOND }),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
-    tunnels: readTunnels(root),
+    http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
+    acme,
+    stateDir: root.path('state_dir', { default: undefined }) ?? stateDir,
+    tunnels: readTunnels(root, acme),
     log: root.section('log', readLogConfig),
+    admin: root.value('admin', orOff(listenAddress), { default: undefined }),
     path: undefined,
   };
+}
+
+function readProxy(root: Fields): ProxyChoice {
+  const choice = root.value('proxy_url', proxyChoiceKind, { default: undefined });
+  const login = root.secret('proxy_login', { default: undefined });
+  if (choice !== undefined && choice !== 'off') return { ...choice, login };
+  for (const key of ['proxy_login', 'proxy_login_file']) {
+    if (root.has(key)) root.refuse(key, 'has no effect without proxy_url. Name the proxy there');
+  }
+  return choice;
 }
 
 const relayUrlKind = textKind({
@@ -177,10 +213,10 @@ const originKind = (bareScheme: 'http' | 'tcp') =>
     show: (origin) => origin.text,
   });
 
-function readTunnels(root: Fields): TunnelSpec[] {
+function readTunnels(root: Fields, acme: AcmeConfig): TunnelSpec[] {
   const seen = new Set<string>();
   return root.list('tunnels', (fields) => {
-    const spec = readTunnelSpec(fields);
+    const spec = readTunnelSpec(fields, acme);
     refuseTwice(fields, 'name', spec.name, seen);
     refuseTwice(fields, 'host', spec.host, seen);
     refuseTwice(fields, 'tcp_port', spec.tcpPort, seen);
@@ -188,13 +224,15 @@ function readTunnels(root: Fields): TunnelSpec[] {
   });
 }
 
-function readTunnelSpec(fields: Fields): TunnelSpec {
+function readTunnelSpec(fields: Fields, acme: AcmeConfig): TunnelSpec {
   const tls = fields.value('tls', choice(['relay', 'end-to-end', 'passthrough']), { default: 'relay' });
   const isTcp = fields.has('tcp_port') && !fields.has('host');
   const endsHere = tls === 'end-to-end' && !isTcp;
   const bareScheme = isTcp || tls === 'passthrough' ? 'tcp' : 'http';
   const origin = fields.value('origin', originKind(bareScheme));
   const proxyProtocol = fields.choice('proxy_protocol', ['off', 'v1', 'v2'], { default: 'off' });
+  const certificate = fields.section('certificate', (section) => readCertificate(section, endsHere));
+  const hsts = fields.boolean('hsts', { default: undefined });
   const spec: TunnelSpec = {
     name: fields.string('name', { expected: TUNNEL_NAME_RULE, form: TUNNEL_NAME }),
     host: fields.value('host', hostnamePattern, { default: undefined }),
@@ -208,9 +246,13 @@ function readTunnelSpec(fields: Fields): TunnelSpec {
     proxyProtocol: proxyProtocol === 'off' ? undefined : proxyProtocol,
     responseTimeoutMs: fields.value('response_timeout', orOff(duration({ min: 100 })), { default: undefined }),
     tls,
-    certificate: fields.section('certificate', (section) => readCertificate(section, endsHere)),
+    certificate,
+    hsts: endsHere && (hsts ?? isTrusted(certificate, acme)),
   };
   refuseContradictions(fields, { tls, origin });
+  if (hsts !== undefined && !endsHere) fields.refuse('hsts', 'has no effect without tls: end-to-end. Remove it');
+  const unproven = unprovenWildcard(spec, acme);
+  if (unproven !== undefined) fields.refuse('host', unproven);
   return spec;
 }
 
@@ -223,9 +265,22 @@ function readCertificate(fields: Fields, endsHere: boolean): PairFiles | undefin
     }
     return undefined;
   }
-  if (certFile === undefined) fields.refuse('cert_file', `is missing. ${NO_CERTIFICATES_YET}`);
-  else if (keyFile === undefined) fields.refuse('key_file', 'is missing; it must be the private key of cert_file');
+  if (certFile === undefined && keyFile !== undefined) fields.refuse('cert_file', 'is missing beside key_file');
+  if (certFile !== undefined && keyFile === undefined)
+    fields.refuse('key_file', 'is missing; it must be the private key of cert_file');
   return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
+}
+
+/** A browser that once saw the field accepts no untrusted certificate for the name: right only where all is real. */
+function isTrusted(certificate: PairFiles | undefined, acme: AcmeConfig): boolean {
+  return certificate !== undefined || acme.authorities[0].directoryUrl !== STAGING;
+}
+
+/** Why nobody would give a certificate for this tunnel's name; undefined when somebody may. */
+function unprovenWildcard({ host, tls, certificate }: TunnelSpec, acme: AcmeConfig): string | undefined {
+  const isWildcard = tls === 'end-to-end' && host?.startsWith('*.') === true;
+  if (!isWildcard || certificate !== undefined || acme.challenges.includes('dns-01')) return undefined;
+  return 'is a wildcard: a CA proves those by dns-01 only. Set up acme.dns, or name cert_file and key_file';
 }
 
 function refuseContradictions(fields: Fields, { tls, origin }: Pick<TunnelSpec, 'tls' | 'origin'>): void {
@@ -233,9 +288,12 @@ function refuseContradictions(fields: Fields, { tls, origin }: Pick<TunnelSpec, 
   const hasPort = fields.has('tcp_port');
   if (!hasHost && !hasPort) fields.refuse('host', 'is missing; a tunnel needs host or tcp_port');
   if (hasHost && hasPort) fields.refuse('tcp_port', 'stands beside host. Keep one of them');
-  if (tls === 'passthrough' && origin.scheme === 'http') {
-    fields.refuse('origin', 'is http://, but with tls: passthrough it ends TLS itself. Write https:// or tcp://');
+  if (tls === 'passthrough' && (origin.scheme === 'http' || origin.scheme === 'h2c')) {
+    const state = `is ${origin.scheme}://, but with tls: passthrough it ends TLS itself`;
+    fields.refuse('origin', `${state}. Write https:// or tcp://`);
   }
+  if (hasPort && origin.scheme === 'h2c')
+    fields.refuse('origin', 'is h2c://, which needs host. For raw TCP write tcp://');
   if (hasHost && tls !== 'passthrough' && origin.scheme === 'tcp') {
     fields.refuse('origin', 'is tcp://, which needs tcp_port instead of host');
   }
@@ -254,8 +312,8 @@ function refuseTwice(fields: Fields, key: string, value: string | number | undef
   seen.add(mark);
 }
 
-function selectTunnels(ofFile: TunnelSpec[], { tunnel, selected }: Overrides): TunnelSpec[] {
-  if (tunnel) return [{ ...tunnel, ...REST_OF_COMMAND }];
+function selectTunnels({ tunnels: ofFile, acme }: TunnelConfig, { tunnel, selected }: Overrides): TunnelSpec[] {
+  if (tunnel) return [tunnelOf(tunnel, acme)];
   if (selected === undefined) return ofFile;
   const found = ofFile.filter(({ name }) => name === selected);
   if (found.length > 0) return found;
@@ -264,6 +322,14 @@ function selectTunnels(ofFile: TunnelSpec[], { tunnel, selected }: Overrides): T
     'USAGE_INVALID',
     `Cannot open tunnel ${selected}: the config file has none of that name. Known: ${known}`,
   );
+}
+
+function tunnelOf(tunnel: TunnelOfCommand, acme: AcmeConfig): TunnelSpec {
+  const hsts = tunnel.tls === 'end-to-end' && isTrusted(undefined, acme);
+  const spec: TunnelSpec = { ...tunnel, ...REST_OF_COMMAND, hsts };
+  const unproven = unprovenWildcard(spec, acme);
+  if (unproven !== undefined) throw new TunnelError('USAGE_INVALID', `Cannot open tunnel: --host ${unproven}`);
+  return spec;
 }
 
 function cannotStart(why: string): TunnelError {

@@ -4,12 +4,14 @@
  * A flag that is wrong is USAGE_INVALID; a file that a flag names and that cannot be used is CONFIG_INVALID.
  * Owns nothing. Used by: tunnel-config.ts.
  */
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { type Address, parseDialAddress, portOf } from '../shared/address.js';
 import { readCertificates } from '../shared/config-kinds.js';
 import { type Environment, readSecretFile } from '../shared/config-secret.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
+import type { TlsMode } from '../shared/messages.js';
 import { quoted } from '../shared/printable.js';
 import { Secret } from '../shared/secret.js';
 import { type OriginTarget, parseOriginTarget } from './origin-target.js';
@@ -31,6 +33,8 @@ export interface TunnelOverrides {
   readonly host?: string | undefined;
   /** `--tcp-port PORT`. */
   readonly tcpPort?: string | undefined;
+  /** `--tls WHERE`. */
+  readonly tls?: string | undefined;
   /** `--name NAME`: the name of the tunnel to TARGET; without TARGET, which tunnel of the file to open. */
   readonly name?: string | undefined;
 }
@@ -53,7 +57,12 @@ export interface TunnelOfCommand {
   readonly host: string | undefined;
   readonly tcpPort: number | undefined;
   readonly origin: OriginTarget;
+  readonly tls: TlsMode;
 }
+
+const TLS_MODES: readonly TlsMode[] = ['relay', 'end-to-end', 'passthrough'];
+/** What systemd gives to the service (LoadCredential in sallyport-tunnel.service). */
+const CREDENTIAL = 'sallyport.token';
 
 /** Names of tunnels, on the command line and in the file. */
 export const TUNNEL_NAME = /^[a-z0-9-]{1,63}$/;
@@ -80,25 +89,38 @@ export function readOverrides(texts: TunnelOverrides, env: Environment): Overrid
 function readToken(tokenFile: string | undefined, env: Environment): Secret | undefined {
   if (tokenFile !== undefined) return readSecretFile(resolve(tokenFile), env, '--token-file');
   const text = env.SALLYPORT_TOKEN?.trim() ?? '';
-  return text === '' ? undefined : new Secret(text);
+  if (text !== '') return new Secret(text);
+  const credential = env.CREDENTIALS_DIRECTORY && join(env.CREDENTIALS_DIRECTORY, CREDENTIAL);
+  return credential && existsSync(credential) ? readSecretFile(credential, env, `credential ${CREDENTIAL}`) : undefined;
 }
 
-function readTunnel({ target, host, tcpPort, name }: TunnelOverrides): TunnelOfCommand | undefined {
+function readTunnel({ target, host, tcpPort, name, tls: where }: TunnelOverrides): TunnelOfCommand | undefined {
   if (target === undefined) {
-    if (host === undefined && tcpPort === undefined) return undefined;
+    if (host === undefined && tcpPort === undefined && where === undefined) return undefined;
     throw cannotOpen('no target is given. Write it first: tunnel up 3000 --host app.example.com');
   }
   if (host !== undefined && tcpPort !== undefined) throw cannotOpen('--host and --tcp-port are both given. Keep one');
+  if (tcpPort !== undefined && where !== undefined)
+    throw cannotOpen('--tls needs --host: a port carries bytes as they are');
   if (tcpPort !== undefined) return tcpTunnel(target, tcpPort, name);
   if (host === undefined) throw cannotOpen('no public address is given. Add --host app.example.com');
-  return hostTunnel(target, host, name);
+  const tls = TLS_MODES.find((mode) => mode === (where ?? 'relay'));
+  if (tls === undefined) throw cannotOpen(`--tls must be ${TLS_MODES.join(', ')}, got ${quoted(where ?? '')}`);
+  const pattern = normalisePattern(host, '--host');
+  const origin = tls === 'passthrough' ? passedOrigin(target) : httpOrigin(target);
+  return { name: checkName(name ?? nameOfHost(pattern)), host: pattern, tcpPort: undefined, origin, tls };
 }
 
-function hostTunnel(target: string, hostText: string, name: string | undefined): TunnelOfCommand {
-  const host = normalisePattern(hostText, '--host');
+function httpOrigin(target: string): OriginTarget {
   const origin = parseOriginTarget(target, 'target');
   if (origin.scheme === 'tcp') throw cannotOpen('a tcp:// target has no hostname. Write --tcp-port instead of --host');
-  return { name: checkName(name ?? nameOfHost(host)), host, tcpPort: undefined, origin };
+  return origin;
+}
+
+function passedOrigin(target: string): OriginTarget {
+  const origin = parseOriginTarget(target, 'target', 'tcp');
+  if (origin.scheme !== 'http') return { ...origin, scheme: 'tcp' };
+  throw cannotOpen('an http:// target ends no TLS. With --tls passthrough write https:// or host:port');
 }
 
 function tcpTunnel(target: string, portText: string, name: string | undefined): TunnelOfCommand {
@@ -107,7 +129,7 @@ function tcpTunnel(target: string, portText: string, name: string | undefined): 
     throw new TunnelError('USAGE_INVALID', `--tcp-port must be from 1 to 65535, got ${quoted(portText)}`);
   }
   const origin = parseOriginTarget(target, 'target', 'tcp');
-  return { name: checkName(name ?? `tcp-${tcpPort}`), host: undefined, tcpPort, origin };
+  return { name: checkName(name ?? `tcp-${tcpPort}`), host: undefined, tcpPort, origin, tls: 'relay' };
 }
 
 /** The first label that is no star: `app` for `app.example.com`, `home` for `*.home.example.com`. */

@@ -4,12 +4,15 @@
  */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { formatAddress } from '../shared/address.js';
+import type { AdminServer } from '../shared/admin-server.js';
 import { asTunnelError, exitOf, TunnelError } from '../shared/errors.js';
-import { createLog, type Log } from '../shared/log.js';
-import { notifyService } from '../shared/service-notify.js';
+import { createLog, type Log, type ProgramLog } from '../shared/log.js';
 import { onStopSignal } from '../shared/stop-signal.js';
+import { listenForAdmin } from './admin-listener.js';
 import { Client, type ClientEvents } from './client.js';
 import { clientIdOf } from './client-id.js';
+import { ClientService } from './client-service.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
 import { LiveScreen } from './live-screen.js';
 import { createOutput, type OutputMode } from './plain-output.js';
@@ -31,6 +34,7 @@ export function addUpCommand(program: Command): void {
     .argument('[target]', '3000, host:3000, https://host, unix:/path, tcp://host:22; the whole config file without one')
     .description('open tunnels and keep them open')
     .option('--host <host>', 'public hostname for TARGET')
+    .option('--tls <where>', 'where TLS of visitors ends: relay, end-to-end (here) or passthrough (at TARGET)')
     .option('--tcp-port <port>', 'public TCP port for TARGET, instead of a hostname')
     .option('--name <name>', 'name of the tunnel; without TARGET, which tunnel of the file')
     .option('--config <file>', 'tunnel.yaml; ~/.config/sallyport/tunnel.yaml when left out')
@@ -54,7 +58,10 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
       `Cannot open tunnels: none is configured. ${cure}${config.path ? ` in ${config.path}.` : '.'}`,
     );
   }
-  const face = chooseFace(options, config, () => client.status());
+  const face = chooseFace(options, config, {
+    status: () => client.status(),
+    onChange: () => service?.changed(),
+  });
   const client: Client = new Client({
     config,
     clientId: clientIdOf(config, target !== undefined),
@@ -63,7 +70,14 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
     events: face.events,
   });
   const status = await openStatus(client, face.log);
-  const stopListening = onStopSignal({ drain: () => void client.drain(), end: () => client.close() });
+  const admin = await openAdmin(client, config, face.log);
+  const read = () => readConfig(target, options);
+  const service: ClientService = new ClientService({ client, log: face.log, path: config.path, read });
+  const drain = () => {
+    service.stopping();
+    void client.drain();
+  };
+  const stopListening = onStopSignal({ drain, end: () => client.close() });
   face.start();
   try {
     await client.run();
@@ -74,7 +88,8 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
     face.failed(asTunnelError(error));
   } finally {
     stopListening();
-    await status?.close();
+    service.close();
+    await Promise.all([status?.close(), admin?.close()]);
   }
 }
 
@@ -96,9 +111,22 @@ async function openStatus(client: Client, log: Log): Promise<StatusSocket | unde
   }
 }
 
+/** Visitors come before the watching of them: a client whose metrics nobody can read serves all the same. */
+async function openAdmin(client: Client, { admin }: TunnelConfig, log: Log): Promise<AdminServer | undefined> {
+  if (admin === undefined) return undefined;
+  try {
+    const server = await listenForAdmin(admin, client);
+    log.info({ address: formatAddress(server.address) }, 'answering health and metrics');
+    return server;
+  } catch (error) {
+    log.error({ reason: asTunnelError(error).message }, 'health and metrics cannot be asked for');
+    return undefined;
+  }
+}
+
 /** What a person or a program sees of the client. */
 interface Face {
-  readonly log: Log;
+  readonly log: ProgramLog;
   readonly events: ClientEvents;
   start(): void;
   stop(): void;
@@ -107,23 +135,28 @@ interface Face {
   failed(error: TunnelError): void;
 }
 
-function chooseFace(options: UpOptions, config: TunnelConfig, status: () => ReturnType<Client['status']>): Face {
-  const mode: OutputMode = options.json ? 'json' : options.quiet ? 'quiet' : 'plain';
-  if (mode === 'plain' && process.stdout.isTTY && process.env.TERM !== 'dumb') return screenFace(config, status);
-  return plainFace(mode, config);
+/** What a face needs of the client that it shows. */
+interface Shown {
+  readonly status: () => ReturnType<Client['status']>;
+  /** To be called when something that a status line would show has changed. */
+  readonly onChange: () => void;
 }
 
-function plainFace(mode: OutputMode, config: TunnelConfig): Face {
+function chooseFace(options: UpOptions, config: TunnelConfig, shown: Shown): Face {
+  const mode: OutputMode = options.json ? 'json' : options.quiet ? 'quiet' : 'plain';
+  if (mode === 'plain' && process.stdout.isTTY && process.env.TERM !== 'dumb') return screenFace(config, shown);
+  return plainFace(mode, config, shown);
+}
+
+function plainFace(mode: OutputMode, config: TunnelConfig, { onChange }: Shown): Face {
   const output = createOutput(mode, process.stdout);
   const events: ClientEvents = {
-    up: (event) => {
-      notifyService('READY=1');
-      output.up(event);
-    },
+    up: (event) => output.up(event),
     denied: (event) => output.denied(event),
     down: (event) => output.down(event),
+    certificate: (event) => output.certificate(event),
     reconnecting: (event) => output.reconnecting(event),
-    changed: () => {},
+    changed: onChange,
   };
   return {
     log: createLog({ ...config.log, destination: 'stderr' }),
@@ -138,16 +171,19 @@ function plainFace(mode: OutputMode, config: TunnelConfig): Face {
   };
 }
 
-function screenFace(config: TunnelConfig, status: () => ReturnType<Client['status']>): Face {
-  const screen = new LiveScreen(process.stdout, status);
-  const plain = plainFace('plain', config);
+function screenFace(config: TunnelConfig, shown: Shown): Face {
+  const screen = new LiveScreen(process.stdout, shown.status);
+  const plain = plainFace('plain', config, shown);
   // The screen shows what happens; only who asks for more gets log lines above it.
   const level = config.log.level === 'debug' ? 'debug' : 'error';
-  const changed = () => screen.update();
+  const changed = () => {
+    screen.update();
+    shown.onChange();
+  };
   return {
     ...plain,
     log: createLog({ level, format: 'text', destination: { write: (line) => screen.printAbove(line), isTTY: true } }),
-    events: { up: changed, denied: changed, down: changed, reconnecting: changed, changed },
+    events: { up: changed, denied: changed, down: changed, certificate: changed, reconnecting: changed, changed },
     start: () => screen.start(),
     stop: () => screen.stop(),
     stopped: () => {},

@@ -17,9 +17,9 @@ import * as path from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
 import {
-  type CertificateExpiry,
   type CertificateLog,
   type CertificateSource,
+  type CertificateStatus,
   tlsServerOptions,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
@@ -64,6 +64,8 @@ export class LocalCa implements CertificateSource {
   /** By hostname, least recently used first. */
   readonly #certificates = new Map<string, ServerCertificate>();
   readonly #preparing = new Map<string, Promise<void>>();
+  /** Settles with the newest certificate: they are made one after the other, whoever asks for how many. */
+  #making: Promise<unknown> = Promise.resolve();
   readonly #timer: NodeJS.Timeout;
 
   private constructor(stateDir: string, ca: KeyAndCertificate, options: LocalCaOptions) {
@@ -130,8 +132,13 @@ export class LocalCa implements CertificateSource {
     void this.renew();
   }
 
-  list(): CertificateExpiry[] {
-    return [...this.#certificates].map(([name, { expiresAtMs }]) => ({ name, notAfterMs: expiresAtMs }));
+  list(): CertificateStatus[] {
+    return [...this.#certificates].map(([name, { expiresAtMs }]) => ({
+      name,
+      state: 'valid',
+      issuer: 'local-ca',
+      notAfterMs: expiresAtMs,
+    }));
   }
 
   close(): void {
@@ -151,10 +158,16 @@ export class LocalCa implements CertificateSource {
   }
 
   async #load(name: string): Promise<void> {
-    const pair = this.#readFile(name) ?? (await this.#issue(name));
+    const pair = this.#readFile(name) ?? (await this.#issueInTurn(name));
     const context = createSecureContext({ ...tlsServerOptions, key: pair.keyPem, cert: pair.certPem });
     this.#keep(name, { context, expiresAtMs: expiryOf(new X509Certificate(pair.certPem)) });
     this.#forgetLeastRecentlyUsed();
+  }
+
+  #issueInTurn(name: string): Promise<KeyAndCertificate> {
+    const made = this.#making.then(() => this.#issue(name));
+    this.#making = made.catch(() => {});
+    return made;
   }
 
   async #issue(name: string): Promise<KeyAndCertificate> {

@@ -4,6 +4,7 @@
  *   the relay's own name    TLS ends here; links and the relay's own pages (own-site.ts)
  *   a known hostname        TLS ends here; HTTP goes to its tunnel (shared/http)
  *   … whose TLS is home's   every byte goes to its tunnel as it came, the hello first; nothing of it is read here
+ *   ALPN `acme-tls/1`       a CA looks for the answer to a challenge (challenge-handshakes.ts), unless TLS is home's
  *   anything else           the alert `unrecognized_name`; no certificate is shown to a scanner
  *
  * Where TLS ends was decided by the claim (sessions/protected-hosts.ts); here it is only obeyed, at three places: before
@@ -21,17 +22,20 @@ import {
 } from 'node:tls';
 import type { Address } from '../../shared/address.js';
 import { type CertificateSource, tlsServerOptions } from '../../shared/certs/certificates.js';
+import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits } from '../../shared/http/http-site.js';
+import { type ExchangeRecord, HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
+import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { Splice } from '../../shared/splice.js';
+import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
   ALERT_DECODE_ERROR,
   ALERT_INTERNAL_ERROR,
@@ -40,7 +44,7 @@ import {
   readClientHello,
 } from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';
-import { closeServer, listenOn } from './listen.js';
+import { closeServer, descriptorOf, listenOn } from './listen.js';
 import { type SiteHost, VisitorSite } from './visitor-site.js';
 import type { Visitor, Visitors } from './visitors.js';
 
@@ -48,19 +52,28 @@ export interface EdgeOptions {
   readonly domain: string;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** Whether TLS of this hostname must not end here, as the state folder has it: another relay may share that. */
+  readonly isProtected: (hostname: string) => boolean;
+  /** The certificate that answers a CA's TLS-ALPN-01 challenge for this name; undefined while none runs. */
+  readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
+  readonly traces: Traces;
   readonly limits: HttpLimits & {
     readonly clientHelloMs: number;
     readonly tlsHandshakeMs: number;
     readonly tcpIdleMs: number;
   };
+  /** Whether visitors are offered HTTP/2. */
+  readonly http2: boolean;
   /** Whether responses carry Strict-Transport-Security. */
   readonly hsts: boolean;
   readonly log: Log;
   /** A connection to the relay's own name, after its TLS handshake. */
   readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
   readonly refused: (code: ErrorCode) => void;
+  /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
+  readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
 }
 
 /** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
@@ -73,14 +86,21 @@ interface Arrival {
 export class Edge implements SiteHost {
   readonly limits: HttpLimits;
   readonly deadlines: Deadlines;
-  readonly responseFields: string;
+  responseFields = '';
   readonly routes: Routes;
-  readonly isTrusted: (address: string) => boolean;
+  readonly visitors: Visitors;
+  readonly traces: Traces;
   draining = false;
+  /** TLS handshakes since the start. */
+  readonly handshakes = { done: 0, failed: 0 };
   readonly #options: EdgeOptions;
-  readonly #server: Server;
+  #http2: boolean;
+  #server: Server | undefined;
   readonly #tls: TlsServer;
-  readonly #connections = new Set<HttpConnection>();
+  readonly #challenges: ChallengeHandshakes;
+  readonly #connections = new Set<SiteConnection>();
+  /** Connections before their TLS handshake. */
+  #arriving = 0;
   /** Connections in their TLS handshake, by the addresses and ports of their sockets. */
   readonly #arrivals = new Map<string, Arrival>();
 
@@ -89,42 +109,68 @@ export class Edge implements SiteHost {
     this.limits = options.limits;
     this.deadlines = options.deadlines;
     this.routes = options.routes;
-    this.isTrusted = options.visitors.isTrusted;
-    this.responseFields = options.hsts ? 'Strict-Transport-Security: max-age=31536000\r\n' : '';
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    this.traces = options.traces;
+    this.visitors = options.visitors;
+    this.demandHttps(options.hsts);
+    this.#http2 = options.http2;
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
-        // curl --http1.0 offers nothing but its own name, and a list without it is a fatal alert (RFC 7301 §3.2).
-        ALPNProtocols: ['http/1.1', 'http/1.0'],
+        ALPNCallback: ({ servername, protocols }) => this.#protocolFor(servername, protocols),
         handshakeTimeout: options.limits.tlsHandshakeMs,
         SNICallback: (serverName, done) => done(null, this.#contextFor(serverName)),
       },
       this.#onSecure,
     );
     this.#tls.on('tlsClientError', this.#onTlsError);
+    this.#challenges = new ChallengeHandshakes({
+      handshakeMs: options.limits.tlsHandshakeMs,
+      contextFor: (serverName) => this.#challengeContextFor(serverName),
+    });
   }
 
-  /** Starts accepting. Throws CONFIG_INVALID when the address cannot be had. Returns the address it listens on. */
-  listen(address: Address): Promise<Address> {
-    return listenOn(this.#server, address, 'listen.https');
+  /**
+   * Starts accepting; where it accepted before, it does no more. Rejects with CONFIG_INVALID when the address cannot be
+   * had, and then nothing has changed. Returns the address it listens on.
+   */
+  async listen(address: Address, given?: number): Promise<Address> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    const bound = await listenOn(server, address, 'listen.https', given);
+    this.#server?.close();
+    this.#server = server;
+    return bound;
+  }
+
+  /** The descriptor of the listening socket, for a successor. */
+  get descriptor(): number | undefined {
+    return this.#server && descriptorOf(this.#server);
+  }
+
+  /** Whether responses of new connections carry Strict-Transport-Security. */
+  demandHttps(hsts: boolean): void {
+    this.responseFields = hsts ? HSTS_FIELD : '';
+  }
+
+  /** Whether new visitors are offered HTTP/2. */
+  offerHttp2(http2: boolean): void {
+    this.#http2 = http2;
   }
 
   /** Stops accepting; idle connections end, the others after their current exchange. */
   drain(): void {
     this.draining = true;
-    this.#server.close();
+    this.#server?.close();
     for (const connection of this.#connections) connection.drain();
   }
 
-  /** HTTP connections that still run. */
-  get connectionCount(): number {
-    return this.#connections.size;
+  /** Visitors who are still on their way to an answer, or get one. */
+  get busyCount(): number {
+    return this.#arriving + this.#arrivals.size + this.#connections.size;
   }
 
   /** Stops accepting and ends every HTTP connection. Safe any number of times. */
   async close(): Promise<void> {
-    const closed = closeServer(this.#server);
+    const closed = this.#server && closeServer(this.#server);
     for (const connection of this.#connections) connection.destroy();
     await closed;
   }
@@ -133,16 +179,25 @@ export class Edge implements SiteHost {
     this.#options.refused(code);
   }
 
-  closed(connection: HttpConnection): void {
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void {
+    this.#options.exchanged(record, visitor, tunnel);
+  }
+
+  closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
 
   readonly #onSocket = (socket: Socket): void => {
-    this.#arrive(socket).catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)));
+    this.#arriving += 1;
+    this.#arrive(socket)
+      .catch((error: unknown) => this.#turnAway(socket, asTunnelError(error)))
+      .finally(() => {
+        this.#arriving -= 1;
+      });
   };
 
   async #arrive(socket: Socket): Promise<void> {
-    const visitor = await this.#options.visitors.admit(socket);
+    const visitor = await this.visitors.admit(socket);
     const hello = await readFirstBytes(socket, {
       deadlines: this.deadlines,
       timeoutMs: this.#options.limits.clientHelloMs,
@@ -157,6 +212,10 @@ export class Edge implements SiteHost {
       await this.#pass(socket, visitor, hello, passed);
       return;
     }
+    if (serverName !== undefined && hello.alpn.includes(ACME_ALPN)) {
+      this.#answerChallenge(socket, serverName);
+      return;
+    }
     if (serverName === undefined || !this.#serves(serverName)) {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
@@ -166,9 +225,22 @@ export class Edge implements SiteHost {
     this.#tls.emit('connection', socket);
   }
 
+  #answerChallenge(socket: Socket, serverName: string): void {
+    if (this.#challengeContextFor(serverName) === undefined) {
+      throw new TunnelError('ROUTE_NOT_FOUND', `Cannot answer a challenge for ${serverName}: none runs`);
+    }
+    this.#challenges.accept(socket);
+  }
+
+  #challengeContextFor(serverName: string): SecureContext | undefined {
+    const name = hostnameOf(serverName);
+    if (name === undefined || this.#passed(name) !== undefined) return undefined;
+    return this.#options.challengeContextFor(name);
+  }
+
   #serves(serverName: string): boolean {
     const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
-    return known && this.#options.certificates.contextFor(serverName) !== undefined;
+    return known && this.#contextFor(serverName) !== undefined;
   }
 
   /** The tunnel whose visitors' TLS does not end here. */
@@ -203,7 +275,14 @@ export class Edge implements SiteHost {
   #contextFor(serverName: string): SecureContext | undefined {
     const name = hostnameOf(serverName);
     if (name === undefined || this.#passed(name) !== undefined) return undefined;
-    return this.#options.certificates.contextFor(name);
+    const { domain, isProtected, certificates } = this.#options;
+    return name !== domain && isProtected(name) ? undefined : certificates.contextFor(name);
+  }
+
+  /** The relay's own pages and links are HTTP/1.1. */
+  #protocolFor(serverName: string, asked: readonly string[]): string | undefined {
+    const http2 = this.#http2 && serverName.toLowerCase() !== this.#options.domain;
+    return offeredProtocols(http2).find((protocol) => asked.includes(protocol));
   }
 
   #turnAway(socket: Socket, error: TunnelError): void {
@@ -220,11 +299,13 @@ export class Edge implements SiteHost {
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
     // After a handshake that took too long Node leaves this to us.
     socket.destroy();
+    this.handshakes.failed += 1;
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };
 
   readonly #onSecure = (socket: TLSSocket): void => {
+    this.handshakes.done += 1;
     const key = socketKey(socket);
     const arrival = this.#arrivals.get(key);
     this.#arrivals.delete(key);
@@ -238,9 +319,8 @@ export class Edge implements SiteHost {
       this.#options.onOwnSite(socket, visitor);
       return;
     }
-    socket.allowHalfOpen = true; // A half-close means something after an upgrade.
-    const tls = { serverName, version: socket.getProtocol() ?? '' };
-    this.#connections.add(new HttpConnection(socket, new VisitorSite(this, visitor, tls)));
+    const tls = { serverName, version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
+    this.#connections.add(serveVisitor(socket, new VisitorSite(this, visitor, tls)));
   };
 
   #remember(socket: Socket, arrival: Arrival): void {

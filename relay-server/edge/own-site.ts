@@ -49,6 +49,11 @@ export class OwnSite {
     this.#server.emit('connection', socket);
   }
 
+  /** Takes over limits that have changed; that of a head's size counts for a new relay only. */
+  limit({ headMs, keepAliveMs }: { readonly headMs: number; readonly keepAliveMs: number }): void {
+    Object.assign(this.#server, { headersTimeout: headMs, requestTimeout: headMs, keepAliveTimeout: keepAliveMs });
+  }
+
   /** Ends idle and running HTTP connections; links belong to their sessions. Safe any number of times. */
   close(): void {
     // Stops the server's own timer as well.

@@ -6,19 +6,23 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
+import type { NamedSocket } from '../../shared/listen-sockets.js';
 import type { Log } from '../../shared/log.js';
 import { newRequestId } from '../../shared/request-id.js';
 import { abortSocket, Splice } from '../../shared/splice.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
-import { closeServer, listenOn } from './listen.js';
+import { closeServer, descriptorOf, type GivenSocket, listenOn } from './listen.js';
 import type { Visitors } from './visitors.js';
 
 export interface TcpPortsOptions {
   /** Where the ports are opened. */
   readonly host: string;
+  /** Sockets named `tcp-PORT` that a predecessor handed over. */
+  readonly given?: GivenSocket;
   readonly visitors: Visitors;
   readonly deadlines: Deadlines;
-  readonly idleMs: number;
+  /** May change while it runs. */
+  readonly limits: { readonly tcpIdleMs: number };
   readonly log: Log;
   readonly refused: (code: ErrorCode) => void;
 }
@@ -50,6 +54,14 @@ export class TcpPorts {
     this.#servers.delete(port);
   }
 
+  /** The descriptors of the listening sockets, for a successor. */
+  get descriptors(): NamedSocket[] {
+    return [...this.#servers].flatMap(([port, server]) => {
+      const descriptor = descriptorOf(server);
+      return descriptor === undefined ? [] : [{ name: tcpSocketName(port), descriptor }];
+    });
+  }
+
   /** Stops accepting everywhere; connections go on. */
   drain(): void {
     for (const port of [...this.#servers.keys()]) this.closePort(port);
@@ -66,8 +78,9 @@ export class TcpPorts {
     const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
       this.#serve(socket, tunnel).catch((error: unknown) => this.#turnAway(socket, tunnel, asTunnelError(error)));
     });
+    const given = this.#options.given?.(tcpSocketName(port));
     try {
-      await listenOn(server, { host: this.#options.host, port }, 'tcp_port');
+      await listenOn(server, { host: this.#options.host, port }, 'tcp_port', given);
     } catch (cause) {
       throw new TunnelError('PORT_TAKEN', `Cannot open port ${port}: another program on the relay has it.`, { cause });
     }
@@ -88,8 +101,8 @@ export class TcpPorts {
       id: newRequestId(),
     };
     const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
-    const { deadlines, idleMs } = this.#options;
-    new Splice(socket, stream, { deadlines, idleMs, onClose: (error) => this.#onClosed(error) });
+    const { deadlines, limits } = this.#options;
+    new Splice(socket, stream, { deadlines, idleMs: limits.tcpIdleMs, onClose: (error) => this.#onClosed(error) });
   }
 
   #onClosed(error: TunnelError | undefined): void {
@@ -101,4 +114,9 @@ export class TcpPorts {
     this.#options.log.debug({ public: tunnel.address, code: error.code, reason: error.message }, 'visitor refused');
     abortSocket(socket);
   }
+}
+
+/** What the socket of a public port is called when it is handed over. */
+function tcpSocketName(port: number): string {
+  return `tcp-${port}`;
 }

@@ -9,14 +9,14 @@ import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
-import type { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpLimits, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
+import type { ExchangeRecord, HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
+import type { Trace, Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel, Visit } from '../sessions/tunnel.js';
-import type { Visitor } from './visitors.js';
+import type { Visitor, Visitors } from './visitors.js';
 
 /** What all connections of an edge have in common. */
 export interface SiteHost {
@@ -25,9 +25,22 @@ export interface SiteHost {
   readonly responseFields: string;
   readonly draining: boolean;
   readonly routes: Routes;
-  readonly isTrusted: (address: string) => boolean;
+  readonly visitors: Visitors;
+  /** Who follows requests. */
+  readonly traces: Traces;
   refused(code: ErrorCode): void;
-  closed(connection: HttpConnection): void;
+  /** An exchange of `visitor` ended; `tunnel` is where it went, undefined when there was no such place. */
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void;
+  closed(connection: SiteConnection): void;
+}
+
+/** What the TLS handshake decided. */
+export interface VisitorTls {
+  readonly serverName: string;
+  /** As Node names it. */
+  readonly version: string;
+  /** The protocol agreed on. */
+  readonly alpn: string;
 }
 
 /** A proxy's request id is kept when it is one; anything else could forge log lines. */
@@ -39,19 +52,19 @@ export class VisitorSite implements HttpSite {
   readonly responseFields: string;
   readonly #host: SiteHost;
   readonly #visitor: Visitor;
-  readonly #serverName: string;
-  readonly #tlsVersion: string;
+  readonly #tls: VisitorTls;
   readonly #forwardedFor: string;
   #route: VisitorRoute | undefined;
+  /** The newest request that somebody follows. */
+  #followed: { readonly head: RequestHead; readonly trace: Trace } | undefined;
 
-  constructor(host: SiteHost, visitor: Visitor, tls: { serverName: string; version: string }) {
+  constructor(host: SiteHost, visitor: Visitor, tls: VisitorTls) {
     this.#host = host;
     this.limits = host.limits;
     this.deadlines = host.deadlines;
     this.responseFields = host.responseFields;
     this.#visitor = visitor;
-    this.#serverName = tls.serverName;
-    this.#tlsVersion = tls.version;
+    this.#tls = tls;
     this.#forwardedFor = `for=${forwardedNode(visitor.address)};proto=https;host=`;
   }
 
@@ -61,23 +74,33 @@ export class VisitorSite implements HttpSite {
 
   route(head: RequestHead): HttpRoute {
     if (head.hostname === '') this.#nameByTls(head);
+    const trace = this.#host.traces.begin(head.trace, head.hostname);
+    if (trace !== undefined) this.#followed = { head, trace };
+    const route = this.#find(head, trace);
+    trace?.pass('policy', 'allowed');
+    route.trace = trace;
+    return route;
+  }
+
+  #find(head: RequestHead, trace: Trace | undefined): VisitorRoute {
     const tunnel = this.#host.routes.find(head.hostname);
+    if (tunnel !== undefined) trace?.pass('route', `${head.hostname} leads to ${tunnel.address}`);
     if (tunnel !== undefined && tunnel.tls !== 'relay') {
       throw new TunnelError('HOST_MISDIRECTED', 'TLS of this hostname does not end at the relay');
     }
     if (tunnel !== undefined && this.#route?.tunnel === tunnel) return this.#route;
-    const served = this.#host.routes.find(this.#serverName);
+    const served = this.#host.routes.find(this.#tls.serverName);
     if (tunnel === undefined || tunnel !== served) {
       throw new TunnelError('HOST_MISDIRECTED', 'The connection was made for another hostname');
     }
-    this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tlsVersion);
+    this.#route = new VisitorRoute(tunnel, this.#visitor, this.#tls);
     return this.#route;
   }
 
   /** HTTP/1.0 need not say which host it means; the TLS handshake did. */
   #nameByTls(head: RequestHead): void {
-    head.hostname = this.#serverName;
-    head.authority = this.#serverName;
+    head.hostname = this.#tls.serverName;
+    head.authority = this.#tls.serverName;
   }
 
   forwarded(head: RequestHead, requestId: string): ForwardedFields {
@@ -102,11 +125,25 @@ export class VisitorSite implements HttpSite {
     return this.#visitor.viaProxy && REQUEST_ID.test(given) ? given : newRequestId();
   }
 
-  refused(code: ErrorCode): void {
+  takeRequest(): boolean {
+    return this.#host.visitors.takeRequest(this.#visitor);
+  }
+
+  giveBackRequest(): void {
+    this.#host.visitors.giveBackRequest(this.#visitor);
+  }
+
+  refused(code: ErrorCode, head?: RequestHead): void {
+    if (head !== undefined && head === this.#followed?.head) this.#followed.trace.finish(code, '');
     this.#host.refused(code);
   }
 
-  closed(connection: HttpConnection): void {
+  exchanged(record: ExchangeRecord): void {
+    const tunnel = record.route instanceof VisitorRoute ? record.route.tunnel : undefined;
+    this.#host.exchanged(record, this.#visitor, tunnel);
+  }
+
+  closed(connection: SiteConnection): void {
     this.#route?.giveUp();
     this.#host.closed(connection);
   }
@@ -114,7 +151,7 @@ export class VisitorSite implements HttpSite {
   /** The last address in the list that is not one of our proxies: everything before it, its sender may have made up. */
   #realVisitor(forwardedFor: string): string {
     const addresses = forwardedFor.split(',').map((text) => plainAddress(text.trim()));
-    const real = addresses.findLast((address) => address !== undefined && !this.#host.isTrusted(address));
+    const real = addresses.findLast((address) => address !== undefined && !this.#host.visitors.isTrusted(address));
     return real ?? this.#visitor.address;
   }
 }
@@ -122,14 +159,16 @@ export class VisitorSite implements HttpSite {
 /** The way of one visitor's requests to one tunnel. */
 class VisitorRoute implements HttpRoute {
   readonly tunnel: Tunnel;
+  /** Of the newest request, when that one is followed. */
+  trace: Trace | undefined;
   readonly #visitor: Visitor;
-  readonly #tlsVersion: string;
-  #giveUp: (() => void) | undefined;
+  readonly #tls: VisitorTls;
+  readonly #giveUps: (() => void)[] = [];
 
-  constructor(tunnel: Tunnel, visitor: Visitor, tlsVersion: string) {
+  constructor(tunnel: Tunnel, visitor: Visitor, tls: VisitorTls) {
     this.tunnel = tunnel;
     this.#visitor = visitor;
-    this.#tlsVersion = tlsVersion;
+    this.#tls = tls;
   }
 
   get hostHeader(): string | undefined {
@@ -148,19 +187,20 @@ class VisitorRoute implements HttpRoute {
       publicAddress,
       publicPort,
       authority: head.authority,
-      alpn: 'http/1.1',
-      tlsVersion: this.#tlsVersion,
+      alpn: this.#tls.alpn,
+      tlsVersion: this.#tls.version,
       tlsEnds: 'relay',
       id: requestId,
+      trace: this.trace,
     };
     return this.tunnel.openStream(visit, (giveUp) => {
-      this.#giveUp = giveUp;
+      this.#giveUps.push(giveUp);
     });
   }
 
-  /** The visitor has left: it no longer waits for the tunnel's client. */
+  /** The visitor has left: its requests no longer wait for the tunnel's client. */
   giveUp(): void {
-    this.#giveUp?.();
+    for (const giveUp of this.#giveUps) giveUp();
   }
 
   countRequest(): void {

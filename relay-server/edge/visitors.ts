@@ -23,25 +23,43 @@ export interface Visitor {
   readonly viaProxy: boolean;
 }
 
-export interface VisitorsOptions {
-  readonly deadlines: Deadlines;
+/** Who may speak for a visitor. */
+export interface ProxyTrust {
   readonly trustedProxies: readonly string[];
   /** Whether connections of trusted proxies start with a PROXY header. */
   readonly proxyProtocol: boolean;
+}
+
+export interface VisitorsOptions extends ProxyTrust {
+  readonly deadlines: Deadlines;
   readonly limits: { readonly connections: number; readonly connectionsPerIp: number; readonly clientHelloMs: number };
 }
 
 export class Visitors {
-  readonly isTrusted: (address: string) => boolean;
   readonly #options: VisitorsOptions;
   readonly #sockets = new Set<Socket>();
   readonly #perAddress: HeldPerAddress;
+  /** Requests over HTTP/2: an address may have as many of them at a time as connections, which in HTTP/1.1 is the same. */
+  readonly #requestsPerAddress: HeldPerAddress;
   #total = 0;
+  #proxies: ProxyTrust;
+  #isProxy: (address: string) => boolean;
 
   constructor(options: VisitorsOptions) {
     this.#options = options;
-    this.isTrusted = networkMatcher(options.trustedProxies);
-    this.#perAddress = new HeldPerAddress(options.limits.connectionsPerIp);
+    this.#proxies = options;
+    this.#isProxy = networkMatcher(options.trustedProxies);
+    this.#perAddress = new HeldPerAddress(() => options.limits.connectionsPerIp);
+    this.#requestsPerAddress = new HeldPerAddress(() => options.limits.connectionsPerIp);
+  }
+
+  /** Whether this address is a proxy of ours. */
+  readonly isTrusted = (address: string): boolean => this.#isProxy(address);
+
+  /** Other proxies are trusted from now on; for connections that are open nothing changes. */
+  trust(proxies: ProxyTrust): void {
+    this.#proxies = proxies;
+    this.#isProxy = networkMatcher(proxies.trustedProxies);
   }
 
   /** Connections open now, and since the relay started. */
@@ -67,6 +85,16 @@ export class Visitors {
     return visitor;
   }
 
+  /** Counts a request of many on one connection; false when the visitor's address has too many. */
+  takeRequest(visitor: Visitor): boolean {
+    return this.#isManyVisitors(visitor) || this.#requestsPerAddress.take(visitor.address);
+  }
+
+  /** Gives one back that `takeRequest` granted. */
+  giveBackRequest(visitor: Visitor): void {
+    if (!this.#isManyVisitors(visitor)) this.#requestsPerAddress.giveBack(visitor.address);
+  }
+
   /**
    * Ends every connection that is still open in the next turn. Not at once: Node (20.20) crashes when a socket is
    * destroyed beneath a TLS socket which somebody destroys in the same turn.
@@ -78,8 +106,12 @@ export class Visitors {
   }
 
   /** Behind a proxy every visitor has the proxy's address unless its PROXY header says otherwise: no limit then. */
+  #isManyVisitors(visitor: Visitor): boolean {
+    return visitor.viaProxy && !this.#proxies.proxyProtocol;
+  }
+
   #countAddress(socket: Socket, visitor: Visitor): void {
-    if (visitor.viaProxy && !this.#options.proxyProtocol) return;
+    if (this.#isManyVisitors(visitor)) return;
     if (!this.#perAddress.take(visitor.address)) {
       throw new TunnelError('LIMIT_EXCEEDED', 'Cannot accept visitor: too many connections from its address');
     }
@@ -89,7 +121,7 @@ export class Visitors {
 
   async #identify(socket: Socket): Promise<Visitor> {
     const peer = visitorOf(socket, this.isTrusted(socket.remoteAddress ?? ''));
-    if (!peer.viaProxy || !this.#options.proxyProtocol) return peer;
+    if (!peer.viaProxy || !this.#proxies.proxyProtocol) return peer;
     const { deadlines, limits } = this.#options;
     const header = await readFirstBytes(socket, {
       deadlines,

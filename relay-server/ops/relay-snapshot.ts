@@ -1,12 +1,13 @@
 /**
  * RelaySnapshot: turns the running rooms into a RelayStatus, a plain value that may be sent anywhere.
  */
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import type { Session } from '../sessions/session.js';
 import type { Tunnel } from '../sessions/tunnel.js';
 import type {
-  CertificateStatus,
   Count,
+  LastRefusal,
   ListenerStatus,
   RelayState,
   RelayStatus,
@@ -23,6 +24,7 @@ export interface RelayFacts {
   readonly listeners: readonly ListenerStatus[];
   readonly connections: Count;
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly lastRefusal: LastRefusal | undefined;
   readonly sessions: Iterable<Session>;
   readonly tunnels: Iterable<Tunnel>;
   readonly certificates: readonly CertificateStatus[];
@@ -61,6 +63,7 @@ function tunnelStatus(tunnel: Tunnel, facts: RelayFacts): RelayTunnelStatus {
     public: publicUrl(tunnel.address, facts),
     sessionId: tunnel.session?.id,
     state: tunnel.state === 'online' ? 'online' : 'held',
+    tls: tunnel.tls,
     openStreams,
     totalStreams,
     requests,

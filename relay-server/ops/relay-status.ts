@@ -2,9 +2,13 @@
  * RelayStatus: what a running relay tells about itself, to the admin listener, `relay status` and tests.
  * A plain snapshot: whoever shows it holds no reference into the relay. Never holds a secret.
  */
+import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import type { ErrorCode } from '../../shared/errors.js';
+import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
+import { type Rate, rateCells } from '../../shared/traffic-rates.js';
+import { relayCureOf } from './relay-cures.js';
 
 /** The process's states (architecture §7). */
 export type RelayState = 'starting' | 'running' | 'draining' | 'stopped';
@@ -45,6 +49,8 @@ export interface RelayTunnelStatus {
   /** The session that serves it; undefined while it is held for its owner. */
   readonly sessionId: string | undefined;
   readonly state: 'online' | 'held';
+  /** Where visitors' TLS ends. */
+  readonly tls: TlsMode;
   readonly openStreams: number;
   readonly totalStreams: number;
   /** HTTP requests; 0 for raw tunnels. */
@@ -54,10 +60,11 @@ export interface RelayTunnelStatus {
   readonly bytesOut: number;
 }
 
-export interface CertificateStatus {
-  readonly name: string;
-  /** End of validity, in milliseconds since 1970. */
-  readonly notAfterMs: number;
+/** The newest refusal of a visitor, claim or link. */
+export interface LastRefusal {
+  readonly code: ErrorCode;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
 }
 
 export interface RelayStatus {
@@ -74,15 +81,20 @@ export interface RelayStatus {
   readonly streams: Count;
   /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly lastRefusal?: LastRefusal | undefined;
   readonly sessions: readonly SessionStatus[];
   readonly tunnels: readonly RelayTunnelStatus[];
   readonly certificates: readonly CertificateStatus[];
 }
 
+const RATE_HEAD = ['IN/S', 'OUT/S'];
 const DAY_MS = 86_400_000;
 
-/** The snapshot as text for a terminal, without a line break at the end. */
-export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now()): string {
+/** Bytes per second of a tunnel, by its public URL. */
+export type RateOf = (publicUrl: string) => Rate;
+
+/** The snapshot as text for a terminal, without a line break at the end; rates are shown where they are known. */
+export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(), rateOf?: RateOf): string {
   const sections = [
     headLines(status),
     section(
@@ -92,12 +104,12 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
-      status.tunnels.map(tunnelRow),
+      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT', ...(rateOf ? RATE_HEAD : [])],
+      status.tunnels.map((tunnel) => [...tunnelRow(tunnel), ...(rateOf ? rateCells(rateOf(tunnel.public)) : [])]),
     ),
     section(
       'CERTIFICATES',
-      ['NAME', 'EXPIRES'],
+      ['NAME', 'STATE', 'EXPIRES'],
       status.certificates.map((certificate) => certificateRow(certificate, nowMs)),
     ),
     section(
@@ -106,7 +118,13 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
       Object.entries(status.refusals).map(([code, count]) => [code, String(count)]),
     ),
   ];
-  return sections.map((lines) => lines.join('\n')).join('\n\n');
+  const last = status.lastRefusal === undefined ? [] : [lastLines(status.lastRefusal, nowMs)];
+  return [...sections, ...last].map((lines) => lines.join('\n')).join('\n\n');
+}
+
+function lastLines({ code, atMs }: LastRefusal, nowMs: number): string[] {
+  const cure = relayCureOf(code);
+  return [`LAST REFUSAL: ${code}, ${roundedSpan(nowMs - atMs)} ago`, ...(cure === undefined ? [] : [`  ${cure}`])];
 }
 
 function headLines(status: RelayStatus): string[] {
@@ -151,6 +169,7 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
     tunnel.name,
     tunnel.state,
     tunnel.public,
+    tunnel.public.startsWith('https:') ? tunnel.tls : '–',
     tunnel.sessionId ?? '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     String(tunnel.requests),
@@ -159,9 +178,9 @@ function tunnelRow(tunnel: RelayTunnelStatus): string[] {
   ];
 }
 
-function certificateRow(certificate: CertificateStatus, nowMs: number): string[] {
-  const daysLeft = Math.floor((certificate.notAfterMs - nowMs) / DAY_MS);
-  const day = new Date(certificate.notAfterMs).toISOString().slice(0, 10);
-  const isOver = certificate.notAfterMs <= nowMs;
-  return [certificate.name, isOver ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
+function certificateRow({ name, state, notAfterMs }: CertificateStatus, nowMs: number): string[] {
+  if (notAfterMs === undefined) return [name, state, '-'];
+  const day = new Date(notAfterMs).toISOString().slice(0, 10);
+  const daysLeft = Math.floor((notAfterMs - nowMs) / DAY_MS);
+  return [name, state, notAfterMs <= nowMs ? `${day} (expired)` : `${day} (in ${counted(daysLeft, 'day')})`];
 }

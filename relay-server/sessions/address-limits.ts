@@ -11,10 +11,11 @@ const MAX_ADDRESSES = 65_536;
 
 /** Things that an address holds: connections, links. */
 export class HeldPerAddress {
-  readonly #limit: number;
+  readonly #limit: () => number;
   readonly #held = new Map<string, number>();
 
-  constructor(limit: number) {
+  /** `limit` is asked each time: it may change while the relay runs. */
+  constructor(limit: () => number) {
     this.#limit = limit;
   }
 
@@ -22,7 +23,7 @@ export class HeldPerAddress {
   take(address: string): boolean {
     const key = limitKey(address);
     const held = this.#held.get(key) ?? 0;
-    if (held >= this.#limit) return false;
+    if (held >= this.#limit()) return false;
     this.#held.set(key, held + 1);
     return true;
   }
@@ -38,17 +39,18 @@ export class HeldPerAddress {
 
 /** Failures per minute, counted in fixed minutes. */
 export class FailuresPerMinute {
-  readonly #limit: number;
+  readonly #limit: () => number;
   readonly #failures = new Map<string, { minute: number; count: number }>();
 
-  constructor(limit: number) {
+  /** `limit` is asked each time: it may change while the relay runs. */
+  constructor(limit: () => number) {
     this.#limit = limit;
   }
 
   /** True when the address has failed too often in this minute. */
   exceeded(address: string): boolean {
     const entry = this.#failures.get(limitKey(address));
-    return entry !== undefined && entry.minute === currentMinute() && entry.count >= this.#limit;
+    return entry !== undefined && entry.minute === currentMinute() && entry.count >= this.#limit();
   }
 
   count(address: string): void {

@@ -6,7 +6,14 @@
  */
 import type { ByteStream, ByteStreamHandler } from '../../shared/byte-stream.js';
 import { codeOfVerdict, TunnelError, VERDICT_CONNECTED } from '../../shared/errors.js';
+import type { RelayHop } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
+
+/** Hears how far a followed visitor came (ops/traces.ts). */
+export interface VisitTrace {
+  pass(hop: RelayHop, fact: string, ms?: number): void;
+  passWithin(hop: RelayHop, fact: string, ms: number): void;
+}
 
 /** Counts of one tunnel; payload only. */
 export interface Traffic {
@@ -24,10 +31,18 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
   readonly #stream: MuxStream;
   readonly #traffic: Traffic;
   readonly #onOver: (stream: OriginStream) => void;
+  #trace: VisitTrace | undefined;
   #verdict: 'awaited' | 'connected' = 'awaited';
 
   /** `onOver` is called once, when the stream is over. */
-  constructor(stream: MuxStream, opening: Buffer, traffic: Traffic, onOver: (stream: OriginStream) => void) {
+  constructor(
+    stream: MuxStream,
+    opening: Buffer,
+    traffic: Traffic,
+    onOver: (stream: OriginStream) => void,
+    trace?: VisitTrace,
+  ) {
+    this.#trace = trace;
     this.#stream = stream;
     this.#traffic = traffic;
     this.#onOver = onOver;
@@ -99,11 +114,18 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
       return;
     }
     this.#verdict = 'connected';
+    this.#trace?.pass('dial', 'the client reached the app');
     if (piece.length > 1) this.#deliver(piece.subarray(1));
   }
 
   #deliver(piece: Buffer): void {
     this.#traffic.bytesOut += piece.length;
+    if (this.#trace !== undefined) this.#noteAnswer();
     this.handler?.onData(piece);
+  }
+
+  #noteAnswer(): void {
+    this.#trace?.pass('app', 'the app answered');
+    this.#trace = undefined;
   }
 }

@@ -1,39 +1,84 @@
 /**
- * RememberedHosts: which hostnames were claimed under a wildcard grant, so that their visitors meet a waiting tunnel and
- * not a TLS alert after the relay restarts. (Hostnames that a grant names exactly need no memory.)
+ * RememberedHosts: which hostnames were claimed under a wildcard grant (those that a grant names exactly need no memory).
  *
- * Owns: `<stateDir>/hosts.json`, replaced as a whole. Owned by: Relay. Losing the file loses no more than that comfort,
- * so one that cannot be read counts as empty.
+ * Their visitors meet a waiting tunnel and not a TLS alert after the relay restarts, and their certificates are renewed
+ * while nobody claims them. Each is also a certificate that its token made somebody issue, so it decides how many a token
+ * may have: when it has enough, one that is not in use and was not claimed for a week makes room, and otherwise none.
+ *
+ * Owns: `<stateDir>/hosts.json`, replaced as a whole. Owned by: Claims. Losing the file loses no more than comfort, so one
+ * that cannot be read counts as empty.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../shared/atomic-file.js';
+import { TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 
 const FILE = 'hosts.json';
 /** As many as there may be routes; the oldest make room. */
 const MAX_HOSTS = 10_000;
+const DAY_MS = 86_400_000;
+/** The week in which CAs count certificates. */
+const KEPT_MS = 7 * DAY_MS;
+/** How exact the time of the last claim must be on disk. */
+const STAMP_MS = DAY_MS;
+
+interface RememberedHost {
+  readonly tokenId: string;
+  /** When it was claimed last; milliseconds since 1970. */
+  readonly claimedAtMs: number;
+}
+
+export interface RoomOptions {
+  /** Hostnames that a token may have. */
+  readonly max: number;
+  /** Whether a client serves this hostname, or is expected back. */
+  readonly isInUse: (host: string) => boolean;
+}
 
 export class RememberedHosts {
   readonly #file: string;
-  /** Token id by hostname, oldest claim first. */
-  readonly #hosts: Map<string, string>;
+  readonly #now: () => number;
+  /** By hostname, oldest entry first. */
+  readonly #hosts: Map<string, RememberedHost>;
 
-  constructor(stateDir: string) {
+  /** @param now milliseconds since 1970; the system's clock when left out. */
+  constructor(stateDir: string, now: () => number = Date.now) {
     this.#file = join(stateDir, FILE);
+    this.#now = now;
     this.#hosts = new Map(readHosts(this.#file));
+  }
+
+  has(host: string): boolean {
+    return this.#hosts.has(host);
   }
 
   /** Hostnames that this token claimed. */
   of(tokenId: string): string[] {
-    return [...this.#hosts].filter(([, owner]) => owner === tokenId).map(([host]) => host);
+    return [...this.#hosts].filter(([, owner]) => owner.tokenId === tokenId).map(([host]) => host);
+  }
+
+  /** Lets this token have this hostname, too. @throws {TunnelError} LIMIT_EXCEEDED when it has too many. */
+  makeRoom(host: string, tokenId: string, { max, isInUse }: RoomOptions): void {
+    const names = this.of(tokenId);
+    if (names.includes(host) || names.length < max) return;
+    const keptFromMs = this.#now() - KEPT_MS;
+    const old = names.find((name) => (this.#hosts.get(name)?.claimedAtMs ?? 0) < keptFromMs && !isInUse(name));
+    if (old === undefined) {
+      const state = `its token has ${names.length} hostnames under wildcard grants`;
+      const cure = 'Use names again, or ask the relay’s operator for a grant of exactly this one';
+      throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim ${host}: ${state}. ${cure} (limits.hostnames_per_token).`);
+    }
+    this.#hosts.delete(old);
   }
 
   /** Notes a claim; writes the file when it is news. */
   remember(host: string, tokenId: string): void {
-    if (this.#hosts.get(host) === tokenId) return;
+    const known = this.#hosts.get(host);
+    const claimedAtMs = this.#now();
+    if (known?.tokenId === tokenId && Math.abs(claimedAtMs - known.claimedAtMs) < STAMP_MS) return;
     this.#hosts.delete(host);
-    this.#hosts.set(host, tokenId);
+    this.#hosts.set(host, { tokenId, claimedAtMs });
     for (const oldest of this.#hosts.keys()) {
       if (this.#hosts.size <= MAX_HOSTS) break;
       this.#hosts.delete(oldest);
@@ -42,14 +87,28 @@ export class RememberedHosts {
   }
 }
 
-function readHosts(file: string): [string, string][] {
+function readHosts(file: string): [string, RememberedHost][] {
   try {
     const document: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    const entries = Object.entries(document as Record<string, unknown>);
-    return entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string' && isHost(entry[0]));
+    return Object.entries(document as Record<string, unknown>).flatMap(([host, value]) => {
+      const entry = readHost(value);
+      return entry !== undefined && isHost(host) ? [[host, entry] as [string, RememberedHost]] : [];
+    });
   } catch {
     return [];
   }
+}
+
+/** Version 0.1 wrote the token's id alone. */
+function readHost(value: unknown): RememberedHost | undefined {
+  if (typeof value === 'string') return { tokenId: value, claimedAtMs: 0 };
+  const { tokenId, claimedAtMs } = (typeof value === 'object' && value !== null ? value : {}) as Record<
+    string,
+    unknown
+  >;
+  return typeof tokenId === 'string' && Number.isFinite(claimedAtMs)
+    ? { tokenId, claimedAtMs: Number(claimedAtMs) }
+    : undefined;
 }
 
 function isHost(text: string): boolean {

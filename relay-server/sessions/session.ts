@@ -12,10 +12,14 @@ import { parseAuthority } from '../../shared/http/authority.js';
 import type { Link } from '../../shared/link.js';
 import { LiveLink } from '../../shared/live-link.js';
 import type { Log } from '../../shared/log.js';
-import { type Claim, readClientMessage } from '../../shared/messages.js';
+import { type Claim, type Probe, readClientMessage, type Watch, type WatchedRequest } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
 import { isTunnelName } from '../../shared/opening.js';
+import { shortened } from '../../shared/printable.js';
 import type { Tunnel } from './tunnel.js';
+
+/** What a control message takes: what a CA said may be longer. */
+const MAX_REASON = 1_024;
 
 /** Whose session it is. */
 export interface SessionOwner {
@@ -40,9 +44,18 @@ export interface SessionHost {
   readonly log: Log;
   /** Finds, checks and prepares the tunnel for a claim. Rejects with NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN … */
   claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }>;
-  /** The session is over; called once. */
-  closed(session: Session): void;
+  /** Throws what a claim like this one would be denied with. */
+  probe(session: Session, probe: Probe): void;
+  /** Resolves with how the announced request fared. Rejects with NOT_GRANTED or LIMIT_EXCEEDED. */
+  watch(session: Session, watch: Watch): Promise<Omit<WatchedRequest, 'type' | 'id'>>;
+  /** A link of a session is gone. */
+  linkClosed(code: ErrorCode): void;
+  /** The session is over, for this reason; called once. */
+  closed(session: Session, code: ErrorCode): void;
 }
+
+/** Requests that one session may follow at a time, so that no token keeps the others from it. */
+const MAX_WATCHES = 4;
 
 export class Session {
   readonly id: string;
@@ -59,6 +72,7 @@ export class Session {
   readonly #beganAtMs = performance.now();
   #state: 'ready' | 'draining' | 'closed' = 'ready';
   #left = false;
+  #watches = 0;
 
   constructor(id: string, owner: SessionOwner, clientAddress: string, host: SessionHost) {
     this.id = id;
@@ -74,6 +88,12 @@ export class Session {
 
   get links(): ReadonlySet<LiveLink> {
     return this.#links;
+  }
+
+  /** The shortest round trip among its links, in milliseconds; 0 until one is known. */
+  get rttMs(): number {
+    const known = [...this.#links].map((link) => link.rttMs).filter((ms) => ms > 0);
+    return known.length === 0 ? 0 : Math.min(...known);
   }
 
   get openForMs(): number {
@@ -144,6 +164,7 @@ export class Session {
 
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
+    this.#host.linkClosed(error.code);
     this.#log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0) this.#end(error);
   }
@@ -154,7 +175,7 @@ export class Session {
     for (const tunnel of this.#tunnels.values()) this.#giveBack(tunnel);
     this.#tunnels.clear();
     this.#claims.clear();
-    this.#host.closed(this);
+    this.#host.closed(this, error.code);
     this.#log.info({ code: error.code, reason: error.message }, 'session ended');
   }
 
@@ -178,6 +199,8 @@ export class Session {
     if (message.type === 'claim') void this.#claim(link, message);
     else if (message.type === 'release') this.#release(message.name);
     else if (message.type === 'leave') this.#leave();
+    else if (message.type === 'probe') this.#probe(link, message);
+    else if (message.type === 'watch') void this.#watch(link, message);
     else throw new TunnelError('PROTOCOL_VIOLATION', 'Cannot accept proof: the session has begun');
   }
 
@@ -193,10 +216,35 @@ export class Session {
       this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
       const { code, message } = asTunnelError(error);
-      link.sendMessage({ type: 'denied', name, code, message });
+      link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON) });
       this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
     } finally {
       if (this.#isWanted(claim)) this.#claims.delete(name);
+    }
+  }
+
+  #probe(link: LiveLink, probe: Probe): void {
+    const { name } = probe;
+    try {
+      this.#host.probe(this, probe);
+      link.sendMessage({ type: 'probed', name, message: '' });
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      link.sendMessage({ type: 'probed', name, code, message });
+    }
+  }
+
+  async #watch(link: LiveLink, watch: Watch): Promise<void> {
+    const { id } = watch;
+    this.#watches += 1;
+    try {
+      if (this.#watches > MAX_WATCHES) throw new TunnelError('LIMIT_EXCEEDED', 'Cannot watch: too many at a time');
+      link.sendMessage({ type: 'watched', id, ...(await this.#host.watch(this, watch)) });
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      link.sendMessage({ type: 'watched', id, code, message, hops: [] });
+    } finally {
+      this.#watches -= 1;
     }
   }
 
@@ -228,6 +276,18 @@ export class Session {
     this.#left = true;
     this.#claims.clear();
     for (const name of [...this.#tunnels.keys()]) this.#release(name);
+  }
+
+  /** Takes a tunnel away from the client, telling it why. */
+  withdraw(tunnel: Tunnel, { code, message }: TunnelError): void {
+    for (const [name, own] of this.#tunnels) {
+      if (own !== tunnel) continue;
+      this.#release(name);
+      for (const link of this.#links) {
+        link.sendMessage({ type: 'denied', name, code, message });
+        break;
+      }
+    }
   }
 
   #release(name: string): void {

@@ -11,22 +11,26 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
-import { type Opening, writeOpening } from '../../shared/opening.js';
-import { OriginStream, type Traffic } from './origin-stream.js';
+import { ExchangeMetrics } from '../../shared/metrics/exchange-metrics.js';
+import { type Opening, sharedTurnsOf, writeOpening } from '../../shared/opening.js';
+import { roundedSpan } from '../../shared/terminal-text.js';
+import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
 
 /** When a visitor of an offline tunnel may try again. */
 const RETRY_MS = 5_000;
 
 export interface TunnelOptions {
-  readonly heldMs: number;
-  readonly heldVisitors: number;
+  /** May change while it runs. */
+  readonly limits: { readonly heldMs: number; readonly heldVisitors: number };
   /** Called when it goes offline. */
   readonly onOffline: (tunnel: Tunnel) => void;
 }
 
 /** The Opening without what the tunnel itself knows. */
-export interface Visit extends Omit<Opening, 'tunnel'> {
+export interface Visit extends Omit<Opening, 'tunnel' | 'trace'> {
+  /** Present when this visitor is followed. */
+  readonly trace?: VisitTrace | undefined;
   /** Where this visitor's TLS ends; `relay` also for raw TCP, which the relay treats as it treats TLS that it ended. */
   readonly tlsEnds: TlsMode;
 }
@@ -52,6 +56,8 @@ export class Tunnel {
   #claim: Claim | undefined;
   #tls: TlsMode = 'relay';
   #timer: NodeJS.Timeout | undefined;
+  #exchanges: ExchangeMetrics | undefined;
+  #lostAtMs: number | undefined;
 
   constructor(address: string, options: TunnelOptions) {
     this.address = address;
@@ -73,6 +79,17 @@ export class Tunnel {
 
   get claim(): Claim | undefined {
     return this.#claim;
+  }
+
+  /** What its HTTP exchanges add up to; made for the first of them. */
+  get exchanges(): ExchangeMetrics {
+    this.#exchanges ??= new ExchangeMetrics();
+    return this.#exchanges;
+  }
+
+  /** For how long its owner has failed to come back; undefined unless it is offline for that reason. */
+  get lostForMs(): number | undefined {
+    return this.#lostAtMs === undefined ? undefined : performance.now() - this.#lostAtMs;
   }
 
   /** Where its visitors' TLS ends. */
@@ -107,6 +124,7 @@ export class Tunnel {
       throw new TunnelError('HOSTNAME_TAKEN', `Cannot claim ${this.address}: another claim came first. Try again.`);
     }
     this.#stopHolding();
+    this.#lostAtMs = undefined;
     this.#state = 'online';
     this.#owner = session.owner;
     this.#session = session;
@@ -126,12 +144,17 @@ export class Tunnel {
     this.#state = 'held';
     this.#owner = owner;
     this.#session = undefined;
-    this.#timer = setTimeout(() => this.release(), this.#options.heldMs);
+    this.#timer = setTimeout(() => this.#lose(), this.#options.limits.heldMs);
   }
 
   /** Gives it up when the token that it is held for has ended: nobody could come back with it. */
   releaseUnless(isWelcome: (tokenId: string) => boolean): void {
     if (this.#state === 'held' && this.#owner !== undefined && !isWelcome(this.#owner.tokenId)) this.release();
+  }
+
+  #lose(): void {
+    this.#lostAtMs = performance.now();
+    this.release();
   }
 
   /** Its owner gave it back, or did not come. */
@@ -157,10 +180,16 @@ export class Tunnel {
     if (this.#state === 'offline') throw this.#offline();
     if (this.#state === 'held') return this.#wait(onWait).then(() => this.openStream(visit, onWait));
     // Before the stream: if it cannot be written, no stream may be left that nobody owns.
-    const opening = writeOpening({ ...visit, tunnel: this.name });
-    const stream = this.#session?.openStream();
-    if (stream === undefined) throw this.#offline();
-    const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver);
+    const { trace } = visit;
+    const opening = writeOpening({ ...visit, tunnel: this.name, trace: trace !== undefined });
+    const session = this.#session;
+    if (session === undefined) throw this.#offline();
+    trace?.pass('session', `its client has been connected for ${roundedSpan(session.openForMs)}`);
+    const stream = session.openStream();
+    const turns = sharedTurnsOf(visit);
+    if (turns !== undefined) stream.shareTurns(turns);
+    trace?.passWithin('stream', `${session.links.size} links open`, session.rttMs);
+    const origin = new OriginStream(stream, opening, this.traffic, this.#onStreamOver, trace);
     this.#streams.add(origin);
     return origin;
   }
@@ -170,7 +199,7 @@ export class Tunnel {
   };
 
   #wait(onWait: OnWait): Promise<void> {
-    if (this.#waiting.size >= this.#options.heldVisitors) {
+    if (this.#waiting.size >= this.#options.limits.heldVisitors) {
       throw new TunnelError(
         'LIMIT_EXCEEDED',
         `Cannot wait for the tunnel: ${this.#waiting.size} visitors wait already`,

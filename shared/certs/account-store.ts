@@ -3,7 +3,7 @@
  *
  *     <folder>/<ca>/account-key.pem        0600, made before the CA hears of it
  *     <folder>/<ca>/account-key.next.pem   0600, only while the key is being replaced
- *     <folder>/<ca>/account.json           directory URL, account URL, contact
+ *     <folder>/<ca>/account.json           directory URL, account URL, contact, names for CAA records
  *
  * Files appear whole and stay readable to people. Of several processes that make an account at once the first one's key
  * wins, and the others register the same account with it. Owns: the folder. Owned by: the one who makes AcmeIssuers.
@@ -23,15 +23,20 @@ import { TunnelError } from '../errors.js';
 import { Secret } from '../secret.js';
 import { makePrivateKey } from './private-key.js';
 
-export interface StoredAccount {
+export interface StoredAccount extends Registration {
   /** PKCS#8 PEM. */
   readonly keyPem: Secret;
   /** The key that a replacement wanted to change to, when that was interrupted. */
   readonly nextKeyPem: Secret | undefined;
+}
+
+export interface Registration {
   /** What the CA knows the account by; undefined before it was registered. */
   readonly url: string | undefined;
   /** E-mail address that the CA was told. */
   readonly contact: string | undefined;
+  /** What a CAA record may call the CA. */
+  readonly caaIdentities: readonly string[];
 }
 
 /** A CA's directory URL as the name of a folder: `acme-v02.api.letsencrypt.org-directory`. */
@@ -60,14 +65,26 @@ export class AccountStore {
     const keyPem = readKey(keyFile);
     if (keyPem === undefined) throw unusable(keyFile, 'it is gone');
     const nextKeyPem = readKey(this.#file(directoryUrl, 'account-key.next.pem'));
-    return { keyPem, nextKeyPem, ...this.#registration(directoryUrl) };
+    return { keyPem, nextKeyPem, ...this.registration(directoryUrl) };
+  }
+
+  /** What the CA calls the account. A torn or foreign file costs one request: the CA tells it again for the key. */
+  registration(directoryUrl: string): Registration {
+    const { url, contact, caaIdentities, ...rest } = readJson(this.#file(directoryUrl, 'account.json'));
+    if (rest.directoryUrl !== directoryUrl || typeof url !== 'string') {
+      return { url: undefined, contact: undefined, caaIdentities: [] };
+    }
+    const identities = Array.isArray(caaIdentities) ? caaIdentities.filter((name) => typeof name === 'string') : [];
+    return { url, contact: typeof contact === 'string' ? contact : undefined, caaIdentities: identities };
+  }
+
+  /** Whether this CA has told us what it calls our account. */
+  isRegistered(directoryUrl: string): boolean {
+    return this.registration(directoryUrl).url !== undefined;
   }
 
   /** Keeps what the CA calls the account. */
-  saveRegistration(
-    directoryUrl: string,
-    registration: { readonly url: string; readonly contact: string | undefined },
-  ): void {
+  saveRegistration(directoryUrl: string, registration: Registration & { readonly url: string }): void {
     const text = `${JSON.stringify({ directoryUrl, ...registration }, undefined, 2)}\n`;
     writeFileAtomic(this.#file(directoryUrl, 'account.json'), text);
   }
@@ -94,15 +111,6 @@ export class AccountStore {
   /** The CA has not taken the next key. */
   dropNextKey(directoryUrl: string): void {
     removeFile(this.#file(directoryUrl, 'account-key.next.pem'));
-  }
-
-  #registration(directoryUrl: string): Pick<StoredAccount, 'url' | 'contact'> {
-    const file = this.#file(directoryUrl, 'account.json');
-    const fields = readJson(file);
-    // A torn or foreign file costs one request: the CA tells the URL again for the key.
-    if (fields.directoryUrl !== directoryUrl || typeof fields.url !== 'string')
-      return { url: undefined, contact: undefined };
-    return { url: fields.url, contact: typeof fields.contact === 'string' ? fields.contact : undefined };
   }
 
   #file(directoryUrl: string, name: string): string {

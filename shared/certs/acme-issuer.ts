@@ -15,7 +15,7 @@ import { readDirectory } from './acme-messages.js';
 import { ChallengesFailed, type OrderPlan, runOrder, type SpentChallenge } from './acme-order.js';
 import { AcmeTransport } from './acme-transport.js';
 import { AcmeRefusal, failureOf, IssueFailure } from './issue-failure.js';
-import { refuseWrongChain } from './issued-chain.js';
+import { checkedChain } from './issued-chain.js';
 import type { ChallengeSolver, IssuedCertificate, IssueRequest, Issuer, RenewalWindow } from './issuer.js';
 import { makePrivateKey } from './private-key.js';
 import { askRenewalWindow, certificateIdOf } from './renewal-info.js';
@@ -28,7 +28,7 @@ const DIRECTORIES: ReadonlyMap<string, string> = new Map([
 ]);
 const REQUEST_TIMEOUT_MS = 30_000;
 const ORDER_TIMEOUT_MS = 300_000;
-const POLL_MS = 1_000;
+const POLL_MS = 250;
 
 export interface AcmeIssuerOptions {
   /** `production` or `staging` for Let's Encrypt, else an https:// directory URL. */
@@ -48,7 +48,7 @@ export interface AcmeIssuerOptions {
   readonly requestTimeoutMs?: number;
   /** For a whole order, slow validation included; 5 min when left out. */
   readonly orderTimeoutMs?: number;
-  /** First wait between two looks at an order; 1 s when left out. */
+  /** First wait between two looks at an order; 250 ms when left out. */
   readonly pollMs?: number;
 }
 
@@ -69,6 +69,12 @@ export function directoryUrlOf(directory: string): string {
   throw new TunnelError('CONFIG_INVALID', 'directory_url must be production, staging or an https:// address');
 }
 
+/** The word for a directory's URL; the URL itself where there is none. */
+export function directoryNameOf(url: string): string {
+  for (const [word, known] of DIRECTORIES) if (known === url) return word;
+  return url;
+}
+
 export class AcmeIssuer implements Issuer {
   readonly name: string;
   readonly #directoryUrl: string;
@@ -84,11 +90,11 @@ export class AcmeIssuer implements Issuer {
   }
 
   async issue(request: IssueRequest): Promise<IssuedCertificate> {
+    this.#refuseUnprovable(request.hostnames);
     return this.#withConnection(request.hostnames, request.signal, async (connection, signal) => {
       this.#refuseUnknownProfile(connection);
-      const chainPem = await this.#order(connection, { ...request, signal });
-      refuseWrongChain(chainPem, request);
-      return { chainPem, issuer: this.name };
+      const sent = await this.#order(connection, { ...request, signal });
+      return { chainPem: checkedChain(sent, request), issuer: this.name };
     });
   }
 
@@ -118,6 +124,17 @@ export class AcmeIssuer implements Issuer {
       const { url = '' } = await this.#options.accounts.open(this.#directoryUrl);
       return { accountUrl: url, caaIdentities: connection.directory.caaIdentities };
     });
+  }
+
+  /** The account as it was registered; undefined before that. Asks nobody. */
+  knownIdentity(): AccountIdentity | undefined {
+    const { url, caaIdentities } = this.#options.accounts.registration(this.#directoryUrl);
+    return url === undefined ? undefined : { accountUrl: url, caaIdentities };
+  }
+
+  /** Whether the CA has an account of ours. */
+  get isRegistered(): boolean {
+    return this.#options.accounts.isRegistered(this.#directoryUrl);
   }
 
   /** Gives the account a new key. A process that dies in the middle is put right at the next order. */
@@ -236,8 +253,8 @@ export class AcmeIssuer implements Issuer {
     if (url !== undefined && contact === email) return;
     if (url !== undefined) await connection.updateContact(email);
     const registered = url ?? (await connection.register(email));
-    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email });
-    const terms = connection.directory.termsOfService;
+    const { caaIdentities, termsOfService: terms } = connection.directory;
+    accounts.saveRegistration(this.#directoryUrl, { url: registered, contact: email, caaIdentities });
     log.info({ ca: this.name, account: registered, terms }, 'account registered');
   }
 
@@ -271,6 +288,16 @@ export class AcmeIssuer implements Issuer {
   #transportOptions(signal: AbortSignal) {
     const { caFile, requestTimeoutMs } = this.#options;
     return { caPem: readCa(caFile), timeoutMs: requestTimeoutMs ?? REQUEST_TIMEOUT_MS, signal };
+  }
+
+  /** Before the CA hears of it: what it counts are orders. */
+  #refuseUnprovable(hostnames: readonly string[]): void {
+    const { solvers } = this.#options;
+    const name = hostnames.find((hostname) => !solvers.some((solver) => solver.supports(hostname)));
+    if (name === undefined) return;
+    const here = solvers.map(({ type }) => type).join(', ') || 'nothing';
+    const cure = name.startsWith('*') ? 'A wildcard needs dns-01: set up acme.dns.' : 'Allow another challenge.';
+    throw new IssueFailure('config', `Cannot prove ${name} to ${this.#ca}: we can do ${here}. ${cure}`);
   }
 
   #refuseUnknownProfile({ directory }: AcmeConnection): void {

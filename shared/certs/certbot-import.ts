@@ -16,7 +16,7 @@ const MAX_BYTES = 1 << 20;
 /**
  * Keeps the certificate of a `live` folder under each of its names.
  * @param folder with `fullchain.pem` and `privkey.pem`.
- * @param ca name of the CA's folder in the store.
+ * @param ca name of the CA's folder in the store: IMPORTED_CA, unless it is one that is configured.
  * @returns the names.
  * @throws {TunnelError} CONFIG_INVALID when the files cannot be used, or the certificate has expired.
  */

@@ -12,7 +12,7 @@ import * as fs from 'node:fs';
 import type { SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { type CertificatePair, type PairFiles, readCertificatePair } from './certificate-pair.js';
-import { type CertificateExpiry, type CertificateLog, type CertificateSource, wildcardOf } from './certificates.js';
+import { type CertificateLog, type CertificateSource, type CertificateStatus, wildcardOf } from './certificates.js';
 
 const DEFAULT_INTERVAL_MS = 5_000;
 
@@ -90,8 +90,13 @@ export class CertificateFiles implements CertificateSource {
     this.#look();
   }
 
-  list(): CertificateExpiry[] {
-    return [...this.#byName].map(([name, { expiresAtMs }]) => ({ name, notAfterMs: expiresAtMs }));
+  list(): CertificateStatus[] {
+    return [...this.#byName].map(([name, { expiresAtMs }]) => ({
+      name,
+      state: 'valid',
+      issuer: 'files',
+      notAfterMs: expiresAtMs,
+    }));
   }
 
   close(): void {

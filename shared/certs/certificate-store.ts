@@ -5,6 +5,7 @@
  *     <stateDir>/certificates/<ca>/<hostname>/privkey.pem        its key
  *     <stateDir>/certificates/<ca>/<hostname>/certificate.json   names, life, when to renew
  *     <stateDir>/certificates/<ca>/<hostname>/next.json          all of it in one piece, while the three are replaced
+ *     <stateDir>/certificates/attempts/<hostname>.json           failures of a name that has no certificate yet
  *     <stateDir>/certificates/locks/<hostname>.lock              while somebody orders that name
  *
  * Files are 0600 and folders 0700. Three files cannot be replaced at once, so a new certificate first appears whole as
@@ -23,6 +24,7 @@ import {
   writeFileAtomic,
 } from '../atomic-file.js';
 import { TunnelError } from '../errors.js';
+import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
 import { belongsTo, factsOf } from './issued-chain.js';
 import { type LockOptions, StoreLock } from './store-lock.js';
@@ -31,7 +33,12 @@ import { readRecord, type StoredRecord } from './stored-record.js';
 /** Longest hostname used as a file name; a file system takes 255 bytes, temporary names included. */
 const MAX_PLAIN_NAME = 200;
 const LOCKS = 'locks';
+const ATTEMPTS = 'attempts';
 const NEXT = 'next.json';
+/** Hostnames come and go over the years; what is left of them must not fill the disk. */
+const KEPT_MS = 30 * 86_400_000;
+/** The name of the CA, as a folder, for certificates that an operator brought from another program. */
+export const IMPORTED_CA = 'imported';
 
 /** A certificate with everything that we know of it. */
 export interface StoredCertificate {
@@ -70,8 +77,10 @@ export class CertificateStore {
   /** @throws {TunnelError} CONFIG_INVALID when the disk refuses. */
   static open(stateDir: string, lockOptions: LockOptions = {}): CertificateStore {
     const folder = path.join(stateDir, 'certificates');
-    makePrivateFolder(path.join(folder, LOCKS));
-    removeStaleTemporaries(path.join(folder, LOCKS));
+    for (const name of [LOCKS, ATTEMPTS]) {
+      makePrivateFolder(path.join(folder, name));
+      removeStaleTemporaries(path.join(folder, name));
+    }
     return new CertificateStore(folder, lockOptions);
   }
 
@@ -85,10 +94,18 @@ export class CertificateStore {
     return this.#readOnce(ca, hostname, folder) ?? this.#readOnce(ca, hostname, folder);
   }
 
-  /** Of this name's certificates from all CAs the one that lives longest. */
-  newest(hostname: string): StoredCertificate | undefined {
-    const found = this.#cas().flatMap((ca) => this.read(ca, hostname) ?? []);
-    return found.sort((one, other) => other.notAfterMs - one.notAfterMs)[0];
+  /**
+   * Of this name's certificates from these CAs (all when left out) the one that came last and has not expired: one that lives longer may be the
+   * one that was revoked, or whose CA gave no other.
+   */
+  newest(hostname: string, nowMs = Date.now(), cas: readonly string[] = this.#cas()): StoredCertificate | undefined {
+    const found = cas.flatMap((ca) => this.read(ca, hostname) ?? []);
+    const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
+    found.sort(
+      (one, other) =>
+        isOver(one) - isOver(other) || cameAtMs(other) - cameAtMs(one) || other.notAfterMs - one.notAfterMs,
+    );
+    return found[0];
   }
 
   /** Every certificate that can be used, each name once, by name. */
@@ -114,6 +131,19 @@ export class CertificateStore {
     const next = { hostname, fullchain: chainPem, privkey: keyPem.reveal(), record };
     writeFileAtomic(path.join(folder, NEXT), JSON.stringify(next));
     spread(folder, hostname, { chain: chainPem, key: keyPem.reveal(), record });
+    removeFile(this.#attemptsOf(hostname));
+  }
+
+  /** What is known of the attempts for a name that never got a certificate; empty when there was none. */
+  readAttempts(hostname: string): StoredRecord {
+    return readRecord(
+      fieldsOf(readText(path.dirname(this.#attemptsOf(hostname)), path.basename(this.#attemptsOf(hostname))) ?? ''),
+    );
+  }
+
+  /** Keeps that, so that a program that is started again and again does not use up what the CA allows. */
+  saveAttempts(hostname: string, record: StoredRecord): void {
+    writeFileAtomic(this.#attemptsOf(hostname), recordText(hostname, undefined, record));
   }
 
   /** Keeps when a certificate is to be renewed or why that failed. Call with the name's lock held. */
@@ -136,6 +166,23 @@ export class CertificateStore {
     return true;
   }
 
+  /**
+   * Removes what nobody can use: certificates that expired long ago, and what is known of attempts that old. Certificates
+   * only while another one lives: to a clock that is years ahead all of them are over.
+   */
+  removeOld(nowMs: number): void {
+    const deadMs = nowMs - KEPT_MS;
+    const stored = this.#cas().flatMap((ca) => this.#namesOf(ca).flatMap((name) => this.read(ca, name) ?? []));
+    if (stored.some(({ notAfterMs }) => notAfterMs > nowMs)) {
+      for (const { ca, hostname, notAfterMs } of stored) if (notAfterMs < deadMs) this.remove(ca, hostname);
+    }
+    const folder = path.join(this.#folder, ATTEMPTS);
+    for (const name of fs.readdirSync(folder)) {
+      const file = path.join(folder, name);
+      if ((fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? nowMs) < deadMs) removeFile(file);
+    }
+  }
+
   /** Waits until no other process and nobody else here orders this name. */
   lock(hostname: string, signal: AbortSignal): Promise<StoreLock> {
     return StoreLock.take(path.join(this.#folder, LOCKS, `${folderName(hostname)}.lock`), signal, this.#lockOptions);
@@ -148,6 +195,8 @@ export class CertificateStore {
       const keyPem = new Secret(files.key);
       if (!belongsTo(files.chain, keyPem)) return undefined;
       const { hostnames, notBeforeMs, notAfterMs } = factsOf(files.chain);
+      // Whoever put another name's certificate here, it must not reach this name's visitors.
+      if (!hostnames.some((name) => hostnameMatches(name, hostname))) return undefined;
       return { ca, hostname, hostnames, chainPem: files.chain, keyPem, notBeforeMs, notAfterMs, record: files.record };
     } catch {
       // Damaged: as good as none, a new one will be ordered.
@@ -156,18 +205,31 @@ export class CertificateStore {
   }
 
   #cas(): string[] {
-    const entries = fs.readdirSync(this.#folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() && entry.name !== LOCKS).map(({ name }) => name);
+    return foldersIn(this.#folder).filter((name) => ![LOCKS, ATTEMPTS].includes(name));
   }
 
   #namesOf(ca: string): string[] {
-    const folders = fs.readdirSync(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
+    const folders = foldersIn(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
     return folders.flatMap((folder) => readNext(folder)?.hostname ?? hostnameIn(folder) ?? []);
+  }
+
+  #attemptsOf(hostname: string): string {
+    return path.join(this.#folder, ATTEMPTS, `${folderName(hostname)}.json`);
   }
 
   #folderOf(ca: string, hostname: string): string {
     return path.join(this.#folder, folderName(ca), folderName(hostname));
   }
+}
+
+/** What else people and programs leave there is not ours. */
+function foldersIn(folder: string): string[] {
+  const entries = fs.readdirSync(folder, { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
+
+function cameAtMs({ record, notBeforeMs }: StoredCertificate): number {
+  return record.issuedAtMs ?? notBeforeMs;
 }
 
 interface Files {

@@ -1,8 +1,8 @@
 /**
  * Certificates: decides what the edge needs of a source of certificates, and the TLS options that hold for all of them.
  *
- * Sources: LocalCa (the relay's tls.mode local-ca) and CertificateFiles (its tls.mode files, and tunnels with
- * tls: end-to-end at home). Whoever ends TLS asks `contextFor` while a handshake waits, so that answer comes from memory;
+ * Sources: AcmeCertificates (the relay's tls.mode acme, and tunnels with tls: end-to-end at home), CertificateFiles (tls.mode
+ * files, and such tunnels) and LocalCa (tls.mode local-ca). Whoever ends TLS asks `contextFor` while a handshake waits, so that answer comes from memory;
  * `prepare` is awaited before a hostname is served at all. Owns nothing.
  */
 import { constants } from 'node:crypto';
@@ -20,17 +20,33 @@ export interface CertificateSource {
   contextFor(hostname: string): SecureContext | undefined;
   /** Looks at its files now, without waiting for its own timer. What cannot be used is logged, and the old stays. */
   reload(): void;
-  /** Every certificate that is ready, by hostname, for people who look. */
-  list(): CertificateExpiry[];
+  /** Every certificate, ready or not, for people who look. */
+  list(): CertificateStatus[];
   /** Ends timers. Safe any number of times. */
   close(): void;
 }
 
-/** Until when a certificate is good. */
-export interface CertificateExpiry {
+/**
+ * What is known of the certificate for one name:
+ *
+ *   missing → issuing → valid → renewing → valid      a failure leads to waiting, and from there to issuing or renewing
+ *
+ * One that is there is served in each of these states. Times are milliseconds since 1970.
+ */
+export interface CertificateStatus {
+  /** The hostname or `*.` wildcard. */
   readonly name: string;
-  /** In milliseconds since 1970. */
-  readonly notAfterMs: number;
+  readonly state: 'missing' | 'issuing' | 'valid' | 'renewing' | 'waiting';
+  /** Who made it: the name of an ACME CA, `local-ca` or `files`; undefined while there is none. */
+  readonly issuer?: string | undefined;
+  /** Undefined while there is no certificate. */
+  readonly notAfterMs?: number | undefined;
+  /** When the program means to renew it by itself. */
+  readonly renewAtMs?: number | undefined;
+  /** What the newest failure said, with its cure; undefined once it worked again. */
+  readonly lastError?: string | undefined;
+  /** When the next attempt after that failure is. */
+  readonly retryAtMs?: number | undefined;
 }
 
 /** Where a source tells what happened to it; a pino logger is one. */

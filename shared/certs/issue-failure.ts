@@ -111,15 +111,18 @@ const NO_CONNECTION = /failed to connect|connection refused|timeout during conne
 
 /** The problem in an answer's body, whatever that is. */
 export function readProblem(body: unknown): Problem {
-  const { type, detail, subproblems } = (typeof body === 'object' && body !== null ? body : {}) as Record<
-    string,
-    unknown
-  >;
+  const { subproblems } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
   const parts = Array.isArray(subproblems) ? subproblems.slice(0, MAX_SUBPROBLEMS) : [];
+  // Subproblems have none themselves (RFC 8555 §6.7.1), however deep a CA nests them.
+  return { ...readLoneProblem(body), subproblems: parts.map(readLoneProblem) };
+}
+
+function readLoneProblem(body: unknown): Problem {
+  const { type, detail } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
   return {
     type: typeof type === 'string' && type.startsWith(PREFIX) ? type.slice(PREFIX.length) : '',
     detail: shown(typeof detail === 'string' ? detail : typeof body === 'string' ? body : ''),
-    subproblems: parts.map((part) => ({ ...readProblem(part), subproblems: [] })),
+    subproblems: [],
   };
 }
 
@@ -180,15 +183,15 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
     case 'unreachable':
       return attempt.challenge === 'dns-01'
         ? `Check that the DNS servers of ${name} answer from the internet.`
-        : `Open ${attempt.challenge === undefined ? 'the port' : PORTS[attempt.challenge]} in the firewall and check that the A and AAAA records of ${name} are the address of this relay.`;
+        : `Open ${attempt.challenge === undefined ? 'the port' : PORTS[attempt.challenge]} in the firewall and check that the A and AAAA records of ${name} are the address of the relay.`;
     case 'wrong-answer':
       return attempt.challenge === 'dns-01'
         ? `Check that the TXT record of _acme-challenge.${name} is written in the zone that the internet sees.`
-        : `Check that the A and AAAA records of ${name} are the address of this relay, and that no proxy stands before it.`;
+        : `Check that the A and AAAA records of ${name} are the address of the relay, and that no proxy stands before it.`;
     case 'dns':
       return attempt.challenge === 'dns-01'
         ? `Check that the zone of _acme-challenge.${name} is delegated, and its DNS servers (DNSSEC too).`
-        : `Create an A or AAAA record for ${name} that points to this relay, and check its DNS servers (DNSSEC too).`;
+        : `Create an A or AAAA record for ${name} that points to the relay, and check its DNS servers (DNSSEC too).`;
     case 'caa':
       return `Allow the CA: add the CAA record 0 issue "${attempt.caaIdentity ?? attempt.ca}" for ${name}, or remove the others.`;
     case 'rate-limited':

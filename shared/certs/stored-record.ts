@@ -6,19 +6,21 @@
 
 export interface StoredRecord {
   /** When it came; milliseconds since 1970. */
-  readonly issuedAtMs?: number;
+  readonly issuedAtMs?: number | undefined;
   /** The moment chosen for its renewal; milliseconds since 1970. */
-  readonly renewAtMs?: number;
+  readonly renewAtMs?: number | undefined;
   /** The CA's window that this moment was chosen from (RFC 9773); milliseconds since 1970. */
-  readonly window?: { readonly startMs: number; readonly endMs: number };
+  readonly window?: { readonly startMs: number; readonly endMs: number } | undefined;
   /** When the CA wants to be asked again; milliseconds since 1970. */
-  readonly askAgainAtMs?: number;
+  readonly askAgainAtMs?: number | undefined;
+  /** Renewals in a row that came soon after the one before. */
+  readonly hasty?: number | undefined;
   /** Attempts to renew in a row that failed. */
-  readonly failures?: number;
+  readonly failures?: number | undefined;
   /** Message of the newest failure, with its cure. */
-  readonly lastError?: string;
+  readonly lastError?: string | undefined;
   /** When the next attempt is; milliseconds since 1970. */
-  readonly retryAtMs?: number;
+  readonly retryAtMs?: number | undefined;
 }
 
 const MAX_MESSAGE = 2_000;
@@ -36,6 +38,7 @@ export function readRecord(value: unknown): StoredRecord {
     ...timeIn(fields, 'renewAtMs'),
     ...(hasWindow ? { window: { startMs, endMs } } : {}),
     ...timeIn(fields, 'askAgainAtMs'),
+    ...timeIn(fields, 'hasty'),
     ...timeIn(fields, 'failures'),
     ...(typeof fields.lastError === 'string' ? { lastError: fields.lastError.slice(0, MAX_MESSAGE) } : {}),
     ...timeIn(fields, 'retryAtMs'),

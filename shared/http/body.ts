@@ -8,10 +8,11 @@
  * Owns: an incomplete trailer section (at most 4 KiB). Owned by: one exchange.
  */
 import { type ErrorCode, TunnelError } from '../errors.js';
+import { type FieldPairs, writeFieldLines } from './field-lines.js';
 import { CHUNK_EXTENSION, classOf, hexDigit } from './grammar.js';
 import { HeadBuffer } from './head-buffer.js';
 import { hexByte, refusal } from './refusal.js';
-import { TRAILER_LIMITS, writeTrailers } from './trailers.js';
+import { readTrailers, TRAILER_LIMITS } from './trailers.js';
 
 /** Where a body ends (RFC 9112 §6.3). */
 export type BodyFraming =
@@ -27,6 +28,8 @@ export interface BodyOptions {
   readonly trailers: 'keep' | 'drop';
   /** Of the errors: REQUEST_INVALID or ORIGIN_INVALID. */
   readonly code: ErrorCode;
+  /** Told of the trailers that may go on, in either output; not called where there are none. */
+  readonly onTrailers?: (trailers: FieldPairs) => void;
 }
 
 /** Receives a piece of the body: part of the chunk that was read, or a small buffer of our own. */
@@ -226,11 +229,13 @@ export class BodyReader {
     const trailers = this.#trailers;
     const text = trailers?.push(chunk, at);
     if (trailers === undefined || text === undefined) return chunk.length;
-    const kept = writeTrailers(text, this.#options.code);
+    const kept = readTrailers(text, this.#options.code);
     this.#trailers = undefined;
     this.#state = 'done';
+    if (kept.names.length > 0) this.#options.onTrailers?.(kept);
     if (this.#options.output === 'framed') {
-      sink(this.#options.trailers === 'keep' ? Buffer.from(`${kept}\r\n`, 'latin1') : CHUNK_TAIL);
+      const lines = this.#options.trailers === 'keep' ? writeFieldLines(kept.names, kept.values) : '';
+      sink(Buffer.from(`${lines}\r\n`, 'latin1'));
     }
     return trailers.next;
   }

@@ -20,30 +20,39 @@ export function errorResponse(
   request: RequestHead | undefined,
   options: ErrorResponseOptions,
 ): { head: string; body: Buffer } {
+  const { keepAlive, extra } = options;
+  const { head, body } = errorAnswer(error, request, options.requestId);
+  return {
+    head: writeResponseHead(head, { framing: head.body, keepAlive, visitorVersion: request?.version ?? 11, extra }),
+    body,
+  };
+}
+
+/** The same before it is written: fields that any version of HTTP can carry, and the body. */
+export function errorAnswer(
+  error: TunnelError,
+  request: RequestHead | undefined,
+  requestId: string,
+): { head: ResponseHead; body: Buffer } {
   const page = errorPage({
     code: error.code,
     status: error.status,
-    requestId: options.requestId,
+    requestId,
     accept: request === undefined ? '' : fieldValue(request, 'accept'),
     hostname: request?.hostname ?? '',
     ...(error.retryInMs === undefined ? {} : { retryAfterSeconds: Math.ceil(error.retryInMs / 1000) }),
   });
-  const framing = { kind: 'length', bytes: page.body.length } as const;
   const head: ResponseHead = {
     version: 11,
     status: error.status,
     reason: STATUS_CODES[error.status] ?? '',
     names: ['Content-Type', ...page.fields.map(([name]) => name)],
     values: [page.contentType, ...page.fields.map(([, value]) => value)],
-    body: framing,
+    body: { kind: 'length', bytes: page.body.length },
     contentLength: undefined,
-    keepAlive: options.keepAlive,
+    keepAlive: true,
     upgrade: undefined,
     trailer: '',
   };
-  const { keepAlive, extra } = options;
-  return {
-    head: writeResponseHead(head, { framing, keepAlive, visitorVersion: request?.version ?? 11, extra }),
-    body: request?.method === 'HEAD' ? Buffer.alloc(0) : page.body,
-  };
+  return { head, body: request?.method === 'HEAD' ? Buffer.alloc(0) : page.body };
 }

@@ -84,6 +84,12 @@ export interface FieldRules<Seen> {
   readonly dropsAliases: boolean;
 }
 
+/** Fields in order: the value of each name stands at the same index. */
+export interface FieldPairs {
+  readonly names: readonly string[];
+  readonly values: readonly string[];
+}
+
 /** Field lines in order, names as received, values without the space around them. */
 export class FieldLines<Seen> {
   readonly names: string[] = [];

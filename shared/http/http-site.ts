@@ -6,8 +6,10 @@ import type { ByteStream } from '../byte-stream.js';
 import type { Deadlines } from '../deadlines.js';
 import type { ErrorCode } from '../errors.js';
 import type { HeadLimits } from './head-buffer.js';
-import type { HttpConnection } from './http-connection.js';
 import type { ForwardedFields, RequestHead } from './request-head.js';
+
+/** Strict-Transport-Security (RFC 6797) for a year, as a response field. */
+export const HSTS_FIELD = 'Strict-Transport-Security: max-age=31536000\r\n';
 
 export interface HttpLimits extends HeadLimits {
   /** From a head's first byte to its last. */
@@ -18,6 +20,16 @@ export interface HttpLimits extends HeadLimits {
   readonly bodyIdleMs: number;
   /** An upgraded connection without a byte. */
   readonly upgradedIdleMs: number;
+  /** Requests at a time on one HTTP/2 connection. */
+  readonly http2Streams: number;
+}
+
+/** A visitor's connection as whoever accepted it sees it, whatever version of HTTP it speaks. */
+export interface SiteConnection {
+  /** Ends it after its current exchanges, at once when none runs. */
+  drain(): void;
+  /** Ends it now. Safe in any state. */
+  destroy(): void;
 }
 
 /** Where a request goes. */
@@ -30,6 +42,30 @@ export interface HttpRoute {
   open(head: RequestHead, requestId: string): ByteStream | Promise<ByteStream>;
   /** An exchange begins. */
   countRequest(): void;
+}
+
+/**
+ * What is known of an exchange that ended. Its maker may use it again for the next one: whoever wants to keep something
+ * copies it.
+ */
+export interface ExchangeRecord {
+  /** As the visitor sent it; undefined when it could not be understood. */
+  readonly request: RequestHead | undefined;
+  readonly requestId: string;
+  /** Where it went; undefined when no route was found. */
+  readonly route: HttpRoute | undefined;
+  /** Of the response as the visitor got it, 101 for an upgraded connection; 0 when none began. */
+  readonly status: number;
+  /** Why it failed: STREAM_RESET when the visitor left before its end; undefined when it did not. */
+  readonly code: ErrorCode | undefined;
+  /** From the request's whole head to the response's last byte; of an upgraded connection, to its end. */
+  readonly ms: number;
+  /** From the request's whole head to the response's; undefined when none began. */
+  readonly firstByteMs: number | undefined;
+  /** Of the request's body, with the framing of chunks; of an upgraded connection, all that the visitor sent. */
+  readonly bytesIn: number;
+  /** Of the response's body, or all that the visitor was sent. */
+  readonly bytesOut: number;
 }
 
 export interface HttpSite {
@@ -45,8 +81,16 @@ export interface HttpSite {
   forwarded(head: RequestHead, requestId: string): ForwardedFields;
   /** The id of a request; `undefined` for one whose head could not be read. */
   requestId(head: RequestHead | undefined): string;
-  /** A request ended in an error of the table. */
-  refused(code: ErrorCode): void;
+  /**
+   * A connection is about to carry several requests at a time, and this is one of them. False when its visitor has too
+   * many of them already, on whatever connections; else each is given back when it is over.
+   */
+  takeRequest(): boolean;
+  giveBackRequest(): void;
+  /** A request ended in an error of the table; `head` is undefined where it could not be read. */
+  refused(code: ErrorCode, head?: RequestHead): void;
+  /** An exchange ended, well or not. Called once for each, also for requests that could not be read; must be cheap. */
+  exchanged(record: ExchangeRecord): void;
   /** The connection is over; called once. */
-  closed(connection: HttpConnection): void;
+  closed(connection: SiteConnection): void;
 }

@@ -53,6 +53,8 @@ export interface RequestHead {
   forwardedProto: string;
   /** X-Request-Id as received, '' when absent. Only for a relay behind a trusted proxy. */
   requestId: string;
+  /** X-Sallyport-Trace as received, '' when absent; never forwarded. Only for relays. */
+  trace?: string;
 }
 
 /** What the edge knows of a visitor and tells the origin. */
@@ -80,6 +82,7 @@ class SeenFields {
   forwardedFor: string | undefined;
   forwardedProto: string | undefined;
   requestId: string | undefined;
+  trace: string | undefined;
 }
 
 const TAKEN: readonly FieldEntry<FieldHandler<SeenFields>>[] = [
@@ -94,6 +97,7 @@ const TAKEN: readonly FieldEntry<FieldHandler<SeenFields>>[] = [
   ['x-forwarded-for', (seen, value) => (seen.forwardedFor = joinValues(seen.forwardedFor, value))],
   ['x-forwarded-proto', (seen, value) => (seen.forwardedProto = joinValues(seen.forwardedProto, value))],
   ['x-request-id', (seen, value) => (seen.requestId = joinValues(seen.requestId, value))],
+  ['x-sallyport-trace', (seen, value) => (seen.trace = joinValues(seen.trace, value))],
 ];
 const DROPPED = [
   ...['keep-alive', 'proxy-connection', 'proxy-authorization', 'proxy-authenticate', 'http2-settings'],
@@ -139,6 +143,7 @@ export function parseRequestHead(text: string, limits: HeadLimits): RequestHead 
     forwardedFor: seen.forwardedFor ?? '',
     forwardedProto: seen.forwardedProto ?? '',
     requestId: seen.requestId ?? '',
+    trace: seen.trace ?? '',
   };
 }
 

@@ -3,7 +3,7 @@
  * none passes that frames, routes, authenticates or describes a message, or that only we may set.
  */
 import type { ErrorCode } from '../errors.js';
-import { type FieldEntry, FieldLines, type FieldRules, FieldTable, writeFieldLines } from './field-lines.js';
+import { type FieldEntry, FieldLines, type FieldPairs, type FieldRules, FieldTable } from './field-lines.js';
 import type { HeadLimits } from './head-buffer.js';
 
 /** How large a trailer section may be. */
@@ -30,13 +30,13 @@ const REQUEST_RULES: FieldRules<undefined> = { code: 'REQUEST_INVALID', special,
 const RESPONSE_RULES: FieldRules<undefined> = { code: 'ORIGIN_INVALID', special, repairs: true, dropsAliases: false };
 
 /**
- * Reads a trailer section (without its final CR LF CR LF) and returns the field lines that may go on, written anew.
+ * Reads a trailer section (without its final CR LF CR LF) and returns the fields that may go on.
  * Throws TunnelError with `code` when it breaks the grammar or the limits.
  */
-export function writeTrailers(text: string, code: ErrorCode): string {
+export function readTrailers(text: string, code: ErrorCode): FieldPairs {
   const lines = new FieldLines(text, 0, code === 'REQUEST_INVALID' ? REQUEST_RULES : RESPONSE_RULES);
   lines.read(undefined, TRAILER_LIMITS.fields);
-  return writeFieldLines(lines.names, lines.values);
+  return lines;
 }
 
 function leaveOut(): void {}

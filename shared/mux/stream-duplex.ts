@@ -2,7 +2,8 @@
  * StreamDuplex: a node:stream face of a MuxStream, for code that wants one (an http.Agent, a TLSSocket); the hot path
  * uses MuxStream itself. It decides how the two vocabularies meet: `end` is a half-close and so is the peer's end,
  * `destroy` is a reset, the peer's reset is an error, 'finish' means that everything went to the link. A `destroy` after
- * 'finish' lets the peer read on for a while what is on its way, as a closed TCP socket does; a reset would drop it.
+ * 'finish' lets the peer read on for a while what is on its way, as a closed TCP socket does; a reset would drop it. So
+ * does one without an error while `hasLastWords` is set, for code that writes why and destroys at once (TLS and its alerts).
  *
  * Owns: the stream. Owned by: whoever asked for it.
  */
@@ -19,11 +20,13 @@ type Done = (error?: Error | null) => void;
  * Makes a Duplex of a stream that nobody handles yet. Both directions end separately, as on the wire. Errors are
  * TunnelErrors: STREAM_RESET from the peer, LINK_LOST or another code of the session when the link ends.
  */
-export function asDuplex(stream: MuxStream): Duplex {
+export function asDuplex(stream: MuxStream): StreamDuplex {
   return new StreamDuplex(stream);
 }
 
-class StreamDuplex extends Duplex implements StreamHandler {
+export class StreamDuplex extends Duplex implements StreamHandler {
+  /** Whether a `destroy` without an error lets out what was written before. */
+  hasLastWords = false;
   readonly #stream: MuxStream;
   #writeDone: Done | undefined;
   #finalDone: Done | undefined;
@@ -58,9 +61,14 @@ class StreamDuplex extends Duplex implements StreamHandler {
   override _destroy(error: Error | null, done: Done): void {
     // Once both ends are through, 'end' and 'finish' bring us here and the stream is closed already.
     if (error !== null) this.#stream.reset(asTunnelError(error, 'STREAM_RESET'));
-    else if (this.writableFinished && this.#stream.alive) readOut(this.#stream);
+    else if (this.#stream.alive && (this.writableFinished || this.hasLastWords)) this.#endInOrder();
     else this.#stream.reset();
     done(error);
+  }
+
+  #endInOrder(): void {
+    if (!this.writableFinished) this.#stream.end();
+    readOut(this.#stream);
   }
 
   // ---- the stream tells ----

@@ -45,6 +45,8 @@ export interface StreamHandler {
 export interface StreamOwner {
   /** The stream has bytes or flags to send, and window for them. */
   wantsTurn(stream: MuxStream): void;
+  /** The stream takes its turns together with all others of this key. */
+  shareTurns(stream: MuxStream, key: string): void;
   /** The handler consumed `bytes`: tell the peer it may send as many more. */
   sendCredit(stream: MuxStream, bytes: number): void;
   sendReset(stream: MuxStream): void;
@@ -56,6 +58,17 @@ export interface StreamOwner {
   borrowWindow(windowBytes: number): number;
   /** Gives back what was borrowed. */
   returnWindow(bytes: number): void;
+}
+
+/** Streams that take turns at one place in the session's queue. */
+export interface TurnPlace {
+  readonly key: string;
+  /** How many share it, whether they have something to send or not. */
+  members: number;
+  /** Stands in the queue for all of them; undefined while none does. */
+  front: MuxStream | undefined;
+  /** Those behind the front. */
+  readonly waiting: MuxStream[];
 }
 
 export type StreamState = 'opening' | 'open' | 'localEnded' | 'remoteEnded' | 'closed' | 'reset';
@@ -82,9 +95,10 @@ export class MuxStream {
   #localEnd: 'none' | 'asked' | 'sent' | 'settled' = 'none';
   #drainWanted = false;
 
-  /** Scheduling state of the session's turns; the session alone reads and writes these two. */
+  /** Scheduling state of the session's turns; the session alone reads and writes these three. */
   turnQueued = false;
   turnDeficitBytes = 0;
+  turnPlace: TurnPlace | undefined;
 
   constructor(id: number, owner: StreamOwner, openedBy: 'us' | 'peer') {
     this.id = id;
@@ -134,6 +148,11 @@ export class MuxStream {
     if (bytes <= WRITE_HIGH_WATER_BYTES && count <= WRITE_HIGH_WATER_PIECES) return true;
     this.#drainWanted = true;
     return false;
+  }
+
+  /** Shares its turns among bulk with all streams of this session that have the same key: those of one visitor. */
+  shareTurns(key: string): void {
+    if (this.alive) this.#owner.shareTurns(this, key);
   }
 
   /** Half-close: what was written is still sent, then the peer sees the end. */

@@ -4,11 +4,13 @@
  * then it takes turns with them. So a light switch or a WebSocket message passes a film, and two films share. A served
  * stream stays in the bulk queue, even when it is empty, until its turn comes: refilling does not make it new again.
  * Ever new streams leave a share to the bulk queue, so that a film goes on while a thousand visitors come and go.
+ * Streams of one visitor may share one place in the bulk queue: of a visitor with a hundred downloads and one with a
+ * single one each gets half.
  *
- * Owned by: MuxSession. The scheduling fields of each stream (`turnQueued`, `turnDeficitBytes`) are written only here.
+ * Owned by: MuxSession. The scheduling fields of each stream (`turn…`) are written only here.
  */
 import { FLAG_FIN, HEADER_BYTES, TYPE_DATA, TYPE_WINDOW_UPDATE, writeHeader } from './frame.js';
-import type { MuxStream } from './stream.js';
+import type { MuxStream, TurnPlace } from './stream.js';
 
 /** What a stream may send at once when it comes to the fast lane. */
 const FRESH_QUANTUM_BYTES = 16 * 1024;
@@ -34,6 +36,9 @@ const ESTIMATED_STREAMS = 8;
 export class Turns {
   readonly #fresh: MuxStream[] = [];
   readonly #bulk: MuxStream[] = [];
+  readonly #places = new Map<string, TurnPlace>();
+  /** Streams that wait behind the front of their place. */
+  #behind = 0;
   /** What the fast lane sent beyond its share. */
   #leadBytes = 0;
 
@@ -49,19 +54,46 @@ export class Turns {
     this.#fresh.push(stream);
   }
 
+  /** The stream shares its place in the bulk queue with all others of this key from now on. */
+  share(stream: MuxStream, key: string): void {
+    if (stream.turnPlace !== undefined) return;
+    const place = this.#places.get(key) ?? { key, members: 0, front: undefined, waiting: [] };
+    this.#places.set(key, place);
+    place.members += 1;
+    stream.turnPlace = place;
+  }
+
   /** Forgets a stream that is over: while the transport takes nothing, the queues must not fill with dead ones. */
   remove(stream: MuxStream): void {
-    if (!stream.turnQueued) return;
+    if (stream.turnQueued) this.#dequeue(stream);
+    this.#leave(stream);
+  }
+
+  #dequeue(stream: MuxStream): void {
     stream.turnQueued = false;
     for (const queue of [this.#fresh, this.#bulk]) {
       const at = queue.indexOf(stream);
       if (at >= 0) queue.splice(at, 1);
     }
+    const behind = stream.turnPlace?.waiting.indexOf(stream) ?? -1;
+    if (behind >= 0) {
+      stream.turnPlace?.waiting.splice(behind, 1);
+      this.#behind -= 1;
+    }
+    this.#stepAside(stream);
+  }
+
+  #leave(stream: MuxStream): void {
+    const place = stream.turnPlace;
+    if (place === undefined) return;
+    stream.turnPlace = undefined;
+    place.members -= 1;
+    if (place.members === 0) this.#places.delete(place.key);
   }
 
   /** An upper bound of what `fill` would write, at most `limitBytes`: how large a batch is worth allocating. */
   estimateBytes(limitBytes: number): number {
-    if (this.#fresh.length + this.#bulk.length > ESTIMATED_STREAMS) return limitBytes;
+    if (this.#behind > 0 || this.#fresh.length + this.#bulk.length > ESTIMATED_STREAMS) return limitBytes;
     const bytes = sumDueBytes(this.#fresh) + sumDueBytes(this.#bulk);
     return Math.min(bytes, limitBytes);
   }
@@ -75,6 +107,7 @@ export class Turns {
       if (stream === undefined) break;
       if (!wantsTurn(stream)) {
         stream.turnQueued = false;
+        this.#stepAside(stream);
         continue;
       }
       const room = batch.length - end - HEADER_BYTES;
@@ -82,7 +115,7 @@ export class Turns {
         queue.unshift(stream); // Its turn begins with the next batch, not with what is left of this one.
         break;
       }
-      const quantum = this.empty ? MAX_FRAME_BYTES : stream.turnDeficitBytes;
+      const quantum = this.empty && this.#behind === 0 ? MAX_FRAME_BYTES : stream.turnDeficitBytes;
       const start = end;
       end = serve(stream, batch, end, quantum);
       served.push(stream);
@@ -108,7 +141,34 @@ export class Turns {
     // A scrap is kept for the next round, so that nobody gets less than others for being the last of each batch.
     stream.turnDeficitBytes = leftBytes >= SCRAP_BYTES ? leftBytes : BULK_QUANTUM_BYTES + Math.max(0, leftBytes);
     if (leftBytes >= SCRAP_BYTES && wantsTurn(stream)) queue.unshift(stream);
-    else this.#bulk.push(stream);
+    else this.#wait(stream);
+  }
+
+  /** Goes to the end of the bulk queue, or to the end of those who wait at its place there. */
+  #wait(stream: MuxStream): void {
+    const place = stream.turnPlace;
+    if (place === undefined) {
+      this.#bulk.push(stream);
+      return;
+    }
+    place.waiting.push(stream);
+    this.#behind += 1;
+    if (place.front !== undefined && place.front !== stream) return;
+    const next = this.#nextFront(place);
+    if (next !== undefined) this.#bulk.push(next);
+  }
+
+  /** Has nothing to send: the next one at its place takes the turn. */
+  #stepAside(stream: MuxStream): void {
+    if (stream.turnPlace?.front !== stream) return;
+    const next = this.#nextFront(stream.turnPlace);
+    if (next !== undefined) this.#bulk.unshift(next);
+  }
+
+  #nextFront(place: TurnPlace): MuxStream | undefined {
+    place.front = place.waiting.shift();
+    if (place.front !== undefined) this.#behind -= 1;
+    return place.front;
   }
 }
 

@@ -24,19 +24,25 @@ export class Chromium {
   #text = '';
   #session: string | undefined;
 
-  /** @param trusted the certificate whose key is accepted although no public CA signed it. */
-  static async start(t: Pick<TestContext, 'after'>, path: string, trusted: X509Certificate): Promise<Chromium> {
+  /**
+   * @param trusted the certificate whose key is accepted although no public CA signed it, or a home folder with a database
+   *   of CAs (chromium-trust.ts).
+   */
+  static async start(
+    t: Pick<TestContext, 'after'>,
+    path: string,
+    trusted: X509Certificate | { readonly home: string },
+  ): Promise<Chromium> {
     let child: ChildProcess | undefined;
     // Before the profile's own end: a browser that still runs would write it anew.
     t.after(async () => {
       if (child?.kill('SIGKILL')) await once(child, 'close');
     });
-    const key = trusted.publicKey.export({ type: 'spki', format: 'der' });
     const args = [
       '--headless=new',
       '--remote-debugging-pipe',
       `--user-data-dir=${temporaryFolder(t)}`,
-      `--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`,
+      ...('home' in trusted ? [] : [trustFlag(trusted)]),
       '--host-resolver-rules=MAP *.localhost 127.0.0.1',
       '--no-first-run',
       '--no-proxy-server',
@@ -52,6 +58,7 @@ export class Chromium {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
       timeout: LIFE_MS,
       killSignal: 'SIGKILL',
+      env: { ...process.env, ...('home' in trusted ? { HOME: trusted.home } : {}) },
     });
     const browser = new Chromium(child);
     await browser.#attach();
@@ -120,4 +127,9 @@ export class Chromium {
     for (const answer of this.#waiting.values()) answer({ error: { message } });
     this.#waiting.clear();
   }
+}
+
+function trustFlag(trusted: X509Certificate): string {
+  const key = trusted.publicKey.export({ type: 'spki', format: 'der' });
+  return `--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`;
 }

@@ -34,6 +34,8 @@ export function tunnelStatus(changes: Partial<TunnelStatus> = {}): TunnelStatus 
     bytesOut: 0,
     failures: 0,
     lastError: undefined,
+    tls: 'relay',
+    certificate: undefined,
     ...changes,
   };
 }

@@ -20,7 +20,7 @@ interface Level {
   readonly path: string;
 }
 
-const OPTION = /^( *)(#?)(- )?([a-z_]+):(?: (.*))?$/;
+const OPTION = /^( *)(#?)(- )?([a-z][a-z0-9_]*):(?: (.*))?$/;
 
 /** Every option of the file, sections and lists included, in order. @throws for a line that is no option and no prose. */
 export function exampleOptions(text: string): ExampleOption[] {

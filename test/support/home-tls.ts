@@ -51,7 +51,9 @@ export async function startVault(
 ): Promise<HomeTlsWorld> {
   const certificate = await homeCertificate(t);
   const relay = await new RelayHome(t, options).start(t);
-  const client = await relay.client(t, [vaultTunnel(origin, certificate, options.tunnel)]);
+  const client = await relay.client(t, [vaultTunnel(origin, certificate, options.tunnel)], {
+    http2: options.http2 ?? 'off',
+  });
   return { relay, client, certificate };
 }
 

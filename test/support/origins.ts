@@ -65,9 +65,9 @@ export async function startRawOrigin(
   return { port, connections, connection };
 }
 
-/** Listens on a free port of loopback until the test ends. */
-export async function listen(t: Pick<TestContext, 'after'>, server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
+/** Listens on a port of loopback, a free one when left out, until the test ends. */
+export async function listen(t: Pick<TestContext, 'after'>, server: Server, port = 0): Promise<number> {
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
   return (server.address() as AddressInfo).port;

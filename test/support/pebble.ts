@@ -9,6 +9,7 @@ import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { TestCa } from './test-ca.js';
 import { ToolProcess } from './tool-process.js';
+import { until } from './within.js';
 
 export interface PebbleOptions {
   /** Where pebble connects to for TLS-ALPN-01 and HTTP-01; nobody listens there when left out. */
@@ -21,6 +22,8 @@ export interface PebbleOptions {
   /** Percentage of good nonces that are refused. */
   readonly nonceReject?: number;
   readonly env?: NodeJS.ProcessEnv;
+  /** Life of what it issues; five years when left out. */
+  readonly validitySeconds?: number;
   /** Port to listen on, for a CA that comes back. */
   readonly port?: number;
   readonly ca?: TestCa;
@@ -60,6 +63,7 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     httpPort: options.httpPort ?? 9,
     tlsPort: options.tlsPort ?? 9,
     ocspResponderURL: '',
+    ...(options.validitySeconds === undefined ? {} : { certificateValidityPeriod: options.validitySeconds }),
     externalAccountBindingRequired: options.externalAccounts !== undefined,
     externalAccountMACKeys: options.externalAccounts ?? {},
   };
@@ -73,8 +77,14 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     ca,
     caFile: files.ca,
     process,
-    root: () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem),
+    // It says that it is there before this second port is open.
+    root: () =>
+      until(10_000, 'the root', () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem).catch(refused)),
   };
+}
+
+function refused(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ECONNREFUSED') throw error;
 }
 
 function get(url: string, ca: string): Promise<string> {

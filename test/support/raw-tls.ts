@@ -9,9 +9,9 @@ import { startRawOrigin } from './origins.js';
 import type { RunningRelay } from './world.js';
 
 /** What a real client sends first when it asks for this hostname; without SNI for ''. */
-export async function clientHello(t: TestContext, servername: string): Promise<Buffer> {
+export async function clientHello(t: TestContext, servername: string, ALPNProtocols = ['http/1.1']): Promise<Buffer> {
   const listener = await startRawOrigin(t);
-  const socket = connectTls({ host: '127.0.0.1', port: listener.port, servername, ALPNProtocols: ['http/1.1'] });
+  const socket = connectTls({ host: '127.0.0.1', port: listener.port, servername, ALPNProtocols });
   socket.on('error', () => {});
   const connection = await listener.connection(0);
   const head = await connection.take(5);

@@ -1,4 +1,5 @@
 /** A snapshot of a relay for tests of the faces that show it. */
+import type { AdminSubject } from '../../relay-server/ops/admin-listener.js';
 import type { RelayStatus } from '../../relay-server/ops/relay-status.js';
 
 export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
@@ -30,6 +31,7 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         public: 'https://home.example.com',
         sessionId: 's1',
         state: 'online',
+        tls: 'relay',
         openStreams: 2,
         totalStreams: 38,
         requests: 100,
@@ -37,7 +39,22 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         bytesOut: 3_145_728,
       },
     ],
-    certificates: [{ name: 'example.com', notAfterMs: 1_800_000_000_000 + 64 * 86_400_000 }],
+    certificates: [{ name: 'example.com', state: 'valid', notAfterMs: 1_800_000_000_000 + 64 * 86_400_000 }],
+    ...changes,
+  };
+}
+
+/** A relay for the admin listener, that only shows. */
+export function adminSubject(changes: Partial<AdminSubject> = {}): AdminSubject {
+  return {
+    status: () => relayStatus(),
+    metrics: () => 'sallyport_ready 1\n',
+    ready: () => true,
+    tokens: () => [],
+    devices: () => [],
+    certificates: () => relayStatus().certificates,
+    renewCertificate: async () => {},
+    reloadCertificates: () => {},
     ...changes,
   };
 }

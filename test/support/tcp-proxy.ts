@@ -3,11 +3,12 @@ import { connect, createServer } from 'node:net';
 import type { TestContext } from 'node:test';
 import { endConnections, listen } from './origins.js';
 
-/** Forwards to a port of loopback; returns its own port. */
+/** Forwards to a port of loopback; returns its own port, `listenPort` or a free one. */
 export async function startTcpProxy(
   t: Pick<TestContext, 'after'>,
   port: number,
   header: string | Buffer,
+  listenPort = 0,
 ): Promise<number> {
   const server = createServer({ allowHalfOpen: true }, (inbound) => {
     const outbound = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
@@ -18,5 +19,5 @@ export async function startTcpProxy(
     outbound.on('error', () => inbound.destroy());
   });
   endConnections(t, server);
-  return listen(t, server);
+  return listen(t, server, listenPort);
 }

@@ -75,6 +75,21 @@ export class ToolProcess {
     return Promise.race([wait, ended]);
   }
 
+  /** The next line that contains `text`, from now on. */
+  async nextLine(text: string): Promise<void> {
+    const count = () => this.lines.filter((line) => line.includes(text)).length;
+    this.#read();
+    const known = count();
+    await new Promise<void>((resolve) => {
+      const check = () => {
+        if (count() === known) return;
+        this.#waiting.delete(check);
+        resolve();
+      };
+      this.#waiting.add(check);
+    });
+  }
+
   #read(): void {
     if (this.#isReading) return;
     this.#isReading = true;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Relay } from '../../relay-server/relay.js';
+import { Relay, type RelayOptions } from '../../relay-server/relay.js';
 import { parseRelayConfig, type RelayConfig } from '../../relay-server/relay-config.js';
 import { makeGrants } from '../../relay-server/sessions/grants.js';
 import { TokenStore } from '../../relay-server/sessions/token-store.js';
@@ -27,11 +27,18 @@ export const TUNNEL_PROGRAM = program('tunnel-client');
 export interface RelayWorldOptions {
   /** Lines for relay.yaml, such as `limits: { head_timeout: 500ms }`. */
   readonly yaml?: string;
+  /** Whether visitors are offered HTTP/2; `off`, because curl and browsers would take it and most tests mean HTTP/1.1. */
+  readonly http2?: 'auto' | 'on' | 'off';
   readonly hosts?: readonly string[];
   readonly tcpPorts?: readonly string[];
   readonly log?: Log;
   /** Ports; 0 lets the system choose. A relay that is to be restarted needs fixed ones. */
   readonly httpsPort?: number;
+  readonly httpPort?: number;
+  /** Verbs of `relay` that ask a running one need to know it. */
+  readonly adminPort?: number;
+  /** What replaces parts of a relay in this process. */
+  readonly relay?: RelayOptions;
 }
 
 /** Where a relay keeps its things: config text, state and one token named `home`. */
@@ -49,8 +56,9 @@ export class RelayHome {
     this.configFile = join(this.folder, 'relay.yaml');
     const text = [
       `domain: ${DOMAIN}`,
-      `listen: { https: "127.0.0.1:${options.httpsPort ?? 0}", http: "127.0.0.1:0", admin: "127.0.0.1:0" }`,
+      `listen: { https: "127.0.0.1:${options.httpsPort ?? 0}", http: "127.0.0.1:${options.httpPort ?? 0}", admin: "127.0.0.1:${options.adminPort ?? 0}" }`,
       'state_dir: state',
+      `http2: ${options.http2 ?? 'off'}`,
       options.yaml ?? '',
       '',
     ].join('\n');
@@ -73,7 +81,7 @@ export class RelayHome {
 
   /** Starts the relay in this process. */
   async start(t: TestContext): Promise<RunningRelay> {
-    const relay = await Relay.start(this.config, this.#options.log ?? silentLog);
+    const relay = await Relay.start(this.config, this.#options.log ?? silentLog, this.#options.relay);
     t.after(() => relay.close());
     return new RunningRelay(this, relay);
   }
@@ -101,6 +109,8 @@ export class RunningRelay {
 }
 
 export interface ClientWorldOptions {
+  /** Whether visitors of end-to-end tunnels are offered HTTP/2; `off`, as for relays. */
+  readonly http2?: 'auto' | 'on' | 'off';
   readonly token?: Secret;
   readonly clientId?: string;
   /** More lines for tunnel.yaml. */
@@ -112,7 +122,7 @@ export interface ClientWorldOptions {
 
 export interface RunningClient {
   readonly client: Client;
-  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `reconnecting CODE`. */
+  /** What happened so far: `up NAME`, `denied NAME CODE`, `down NAME CODE`, `certificate NAME STATE`, `reconnecting CODE`. */
   readonly events: string[];
   /** Settles with the client. */
   readonly done: Promise<void>;
@@ -141,6 +151,7 @@ export async function startClient(
     up: ({ name }) => note(`up ${name}`),
     denied: ({ name, code }) => note(`denied ${name} ${code}`),
     down: ({ name, code }) => note(`down ${name} ${code}`),
+    certificate: ({ name, state }) => note(`certificate ${name} ${state}`),
     reconnecting: ({ code }) => note(`reconnecting ${code}`),
     changed: () => {},
   };
@@ -153,10 +164,8 @@ export async function startClient(
   });
   const done = client.run();
   done.catch(() => {});
-  t.after(async () => {
-    client.close();
-    await done.catch(() => {});
-  });
+  // Not awaited: its good-bye takes a moment in which sockets that visitors left open would be reset.
+  t.after(() => client.close());
   const event = (text: string, count = 1) =>
     new Promise<void>((resolve) => {
       const check = () => {
@@ -187,6 +196,7 @@ export function writeTunnelConfig(
     `relay_address: "127.0.0.1:${port}"`,
     'relay_ca_file: ca.pem',
     'token_file: token',
+    `http2: ${options.http2 ?? 'off'}`,
     options.clientId === undefined ? '' : `client_id: ${options.clientId}`,
     options.yaml ?? '',
     'tunnels:',

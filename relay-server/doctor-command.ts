@@ -1,0 +1,103 @@
+/**
+ * `relay doctor`: checks everything between the relay's configuration and its visitors, and says for each failure what
+ * to do.
+ */
+import type { Command } from 'commander';
+import type { CommandIo } from '../shared/command-io.js';
+import { type Check, exitOfReport, type Finding, resultLines, runChecks, summaryLine } from '../shared/doctor/check.js';
+import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
+import { asTunnelError } from '../shared/errors.js';
+import { printable } from '../shared/printable.js';
+import { findRelayConfig } from './find-relay-config.js';
+import { adminAuthorization } from './ops/admin-token.js';
+import {
+  checkAlerts,
+  checkCertificates,
+  checkClients,
+  checkClock,
+  checkConfig,
+  checkPermissions,
+  checkRunning,
+  checkTokens,
+} from './ops/doctor/local-checks.js';
+import {
+  checkDns,
+  checkHostnames,
+  checkIdentity,
+  checkPlainPort,
+  checkPort,
+  checkTls,
+  checkWebSocket,
+} from './ops/doctor/public-checks.js';
+import { RelayPatient } from './ops/doctor/relay-patient.js';
+import type { RelayStatus } from './ops/relay-status.js';
+import type { RelayConfig } from './relay-config.js';
+import { fetchRelayStatus } from './status-command.js';
+import { localCaOf } from './why-command.js';
+
+export interface DoctorOptions {
+  readonly config?: string;
+  /** Print the report as one object. */
+  readonly json?: boolean;
+  /** Asks the running relay; by default at listen.admin. */
+  readonly fetchStatus?: (config: RelayConfig) => Promise<RelayStatus>;
+}
+
+type RelayCheck = (patient: RelayPatient, signal: AbortSignal) => Promise<Finding> | Finding;
+
+/** In this order: a later one builds on what an earlier one found. */
+const CHECKS: readonly (readonly [name: string, run: RelayCheck])[] = [
+  ['runtime', () => runtimeFinding(process.versions.node)],
+  ['config', checkConfig],
+  ['permissions', checkPermissions],
+  ['tokens', checkTokens],
+  ['clock', checkClock],
+  ['relay', checkRunning],
+  ['certificates', checkCertificates],
+  ['dns', checkDns],
+  ['hostnames', checkHostnames],
+  ['port', checkPort],
+  ['plain port', checkPlainPort],
+  ['identity', checkIdentity],
+  ['tls', checkTls],
+  ['websocket', checkWebSocket],
+  ['clients', checkClients],
+  ['alerts', checkAlerts],
+];
+
+/** Adds the verb to `relay`. */
+export function addDoctorCommand(program: Command, io: CommandIo): void {
+  program
+    .command('doctor')
+    .description('check configuration, tokens, certificates, DNS, ports and clients; say what to do about each failure')
+    .option('--config <file>', 'relay.yaml')
+    .option('--json', 'print one object')
+    .action(async (options: DoctorOptions) => {
+      process.exitCode = await runDoctor(options, io);
+    });
+}
+
+/** Prints what each check found, and returns the exit code: 0, or 76, 77, 78 or 69 by the first failure. */
+export async function runDoctor(options: DoctorOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
+  const patient = new RelayPatient(findRelayConfig(options.config), options.fetchStatus ?? askAdmin);
+  const checks = CHECKS.map(([name, run]): Check => ({ name, run: (signal) => run(patient, signal) }));
+  const report = await runChecks(withLocalCa(checks, patient), (result) => {
+    if (!options.json) for (const line of resultLines(result)) io.print(line);
+  });
+  io.print(options.json ? printable(JSON.stringify(report)) : summaryLine(report));
+  return exitOfReport(report);
+}
+
+/** From the first check after the configuration on, the relay's own CA is trusted as its clients trust it. */
+function* withLocalCa(checks: readonly Check[], patient: RelayPatient): Generator<Check> {
+  for (const check of checks) {
+    if (patient.config?.tls.mode === 'local-ca') patient.localCa ??= localCaOf(patient.config.stateDir);
+    yield check;
+  }
+}
+
+async function askAdmin({ listen, stateDir }: RelayConfig): Promise<RelayStatus> {
+  const { admin } = listen;
+  if (admin === undefined) throw asTunnelError(new Error('listen.admin is off'), 'CONFIG_INVALID');
+  return fetchRelayStatus(admin, adminAuthorization(stateDir));
+}

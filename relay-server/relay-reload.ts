@@ -1,0 +1,107 @@
+/**
+ * RelayReload: decides what becomes of a relay.yaml that has changed under a running relay: which options it takes over
+ * at once, and which wait for a restart. Pure functions; the relay does what they say.
+ */
+import type { RelayConfig, RelayLimits } from './relay-config.js';
+
+/** What `relay reload` answers. */
+export interface ReloadReport {
+  /** Changed options, as relay.yaml calls them, that count from now on. */
+  readonly applied: readonly string[];
+  /** Changed options that count after `relay restart` only. */
+  readonly waiting: readonly string[];
+}
+
+interface Option {
+  readonly name: string;
+  /** `later` where the running rooms hold fast to the value that they began with. */
+  readonly counts: 'now' | 'later';
+  /** The same text means that nothing has changed. */
+  readonly text: string;
+}
+
+/** Limits that OpenSSL's server object took over when it was made. */
+const LATER_LIMITS: ReadonlyMap<keyof RelayLimits, string> = new Map([
+  ['tlsHandshakeMs', 'limits.tls_handshake_timeout'],
+]);
+
+/** Which options differ between the config of a running relay and the one in its file. */
+export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadReport {
+  const before = new Map(optionsOf(running).map((option) => [option.name, option.text]));
+  const changed = optionsOf(wanted).filter(({ name, text }) => before.get(name) !== text);
+  const names = (counts: Option['counts']) => changed.filter((o) => o.counts === counts).map(({ name }) => name);
+  return { applied: names('now'), waiting: names('later') };
+}
+
+/** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
+export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
+  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, http2, limits, alerts, log, drainMs } = wanted;
+  return {
+    ...running,
+    publicPort,
+    listen: { ...listen, tcpHost: running.listen.tcpHost },
+    proxyProtocol,
+    trustedProxies,
+    hsts,
+    http2,
+    limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
+    alerts,
+    log: { ...running.log, level: log.level },
+    drainMs,
+  };
+}
+
+/** Every option, each once; sections whose options go together are one. */
+function optionsOf(config: RelayConfig): Option[] {
+  const {
+    domain,
+    publicPort,
+    listen,
+    stateDir,
+    proxyProtocol,
+    trustedProxies,
+    tls,
+    hsts,
+    http2,
+    limits,
+    alerts,
+    log,
+    drainMs,
+    acme,
+    ...rest
+  } = config;
+  const now = (name: string, value: unknown): Option => ({ name, counts: 'now', text: textOf(value) });
+  const later = (name: string, value: unknown): Option => ({ name, counts: 'later', text: textOf(value) });
+  return [
+    later('domain', domain),
+    now('public_port', publicPort),
+    now('listen.https', listen.https),
+    now('listen.http', listen.http),
+    now('listen.admin', listen.admin),
+    later('listen.tcp_host', listen.tcpHost),
+    later('state_dir', stateDir),
+    now('proxy_protocol', proxyProtocol),
+    now('trusted_proxies', trustedProxies),
+    later('tls', tls),
+    now('tls.hsts', hsts),
+    now('http2', http2),
+    // Its defaults follow from other options; nobody reads them in another mode.
+    later('acme', tls.mode === 'acme' ? acme : undefined),
+    ...[...LATER_LIMITS].map(([key, name]) => later(name, limits[key])),
+    now(
+      'limits',
+      Object.entries(limits).filter(([key]) => !LATER_LIMITS.has(key as keyof RelayLimits)),
+    ),
+    // A changed URL or login looks the same here, and counts all the same: they are opened anew at every reload.
+    now('alerts', alerts),
+    now('log.level', log.level),
+    later('log.format', log.format),
+    now('drain_timeout', drainMs),
+    // What this file does not know yet cannot be promised.
+    ...Object.entries(rest).map(([name, value]) => later(name, value)),
+  ];
+}
+
+function textOf(value: unknown): string {
+  return JSON.stringify(value) ?? 'off';
+}

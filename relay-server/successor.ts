@@ -1,0 +1,86 @@
+/**
+ * Successor: starts this program once more, with the listening sockets of the one that runs, so that the two can change
+ * places while visitors keep coming. It is started as systemd would start it (sd_listen_fds(3)), says over the channel
+ * to its parent when it accepts connections, and is on its own from then on.
+ *
+ * Owns: the child until it is ready. Owned by: the verb `relay serve`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { TunnelError } from '../shared/errors.js';
+import type { NamedSocket } from '../shared/listen-sockets.js';
+
+/** A successor that needs longer is ended, and the relay goes on as it was. */
+const READY_MS = 20_000;
+
+/** The message by which a successor says that it accepts connections. */
+const READY = 'ready';
+
+/** sd_listen_fds(3) wants the pid of the process itself, which only that process knows: a shell, and then what it becomes. */
+const AS_ITSELF = 'LISTEN_PID=$$; WATCHDOG_PID=$$; export LISTEN_PID WATCHDOG_PID; exec "$@"';
+
+/**
+ * Starts a successor; resolves with its pid once it accepts connections.
+ * @throws {TunnelError} CONFIG_INVALID when it ends before that or takes too long; its log says why.
+ */
+export async function startSuccessor(sockets: readonly NamedSocket[]): Promise<number> {
+  const child = spawn('/bin/sh', ['-c', AS_ITSELF, 'sh', ...commandLine()], {
+    stdio: ['ignore', 'inherit', 'inherit', ...sockets.map(({ descriptor }) => descriptor), 'ipc'],
+    env: {
+      ...process.env,
+      LISTEN_FDS: String(sockets.length),
+      LISTEN_FDNAMES: sockets.map(({ name }) => name).join(':'),
+    },
+  });
+  try {
+    await ready(child);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  if (child.connected) child.disconnect();
+  child.unref();
+  return child.pid ?? 0;
+}
+
+/** Whether another relay started this process to be its successor, and waits for it. */
+export function isSuccessor(): boolean {
+  return process.send !== undefined && process.connected;
+}
+
+/** Tells the predecessor that this process accepts connections. */
+export function tellPredecessor(): void {
+  process.send?.(READY, () => {
+    if (process.connected) process.disconnect?.();
+  });
+}
+
+function ready(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (state: string) => {
+      const message = `Cannot restart: the new process ${state}. The old one goes on; look at the log.`;
+      finish();
+      reject(new TunnelError('CONFIG_INVALID', message));
+    };
+    const onMessage = (message: unknown) => {
+      if (message !== READY) return;
+      finish();
+      resolve();
+    };
+    const onError = (error: Error) => refuse(`could not be started (${error.message})`);
+    const onExit = (code: number | null, signal: string | null) => refuse(`ended with ${code ?? signal}`);
+    const deadline = setTimeout(() => refuse(`was not ready within ${READY_MS / 1_000} s`), READY_MS);
+    const finish = () => {
+      clearTimeout(deadline);
+      child.off('message', onMessage).off('error', onError).off('exit', onExit);
+      child.on('error', () => {});
+    };
+    child.on('message', onMessage).on('error', onError).on('exit', onExit);
+  });
+}
+
+/** This program with its arguments; a single executable is its own interpreter. */
+function commandLine(): string[] {
+  const [interpreter = process.execPath, ...rest] = process.argv;
+  const args = rest[0] === process.execPath ? rest.slice(1) : rest;
+  return [interpreter, ...process.execArgv, ...args];
+}

@@ -1,0 +1,33 @@
+/**
+ * ACME check: decides what can be found wrong with the section `acme` without asking a CA: files that cannot be used, a
+ * program that is not there. Reads; owns nothing. Used by: Relay, HomeEdge, the verbs `check`.
+ */
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { readCertificates } from '../config-kinds.js';
+import { TunnelError } from '../errors.js';
+import { quoted } from '../printable.js';
+import type { AcmeConfig } from './acme-config.js';
+
+/** @throws {TunnelError} CONFIG_INVALID with the first thing that is wrong. */
+export function checkAcme({ authorities, dns }: AcmeConfig): void {
+  for (const { caFile } of authorities) if (caFile !== undefined) readCertificates(caFile, 'acme.ca_file');
+  if (dns?.kind !== 'program' || isProgram(dns.command)) return;
+  const cure = 'Write its absolute path, and make it executable';
+  throw new TunnelError('CONFIG_INVALID', `acme.dns.command ${quoted(dns.command)} cannot be run. ${cure}`);
+}
+
+/** As the system will look for it: in PATH when it has no slash. */
+function isProgram(command: string): boolean {
+  const folders = command.includes('/') ? [''] : (process.env.PATH ?? '').split(delimiter);
+  return folders.some((folder) => isExecutable(folder === '' ? command : join(folder, command)));
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

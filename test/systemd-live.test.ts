@@ -1,0 +1,137 @@
+/** The units under a real systemd, as its first process: what the operator types, and what becomes of it. */
+import assert from 'node:assert/strict';
+import { describe, type TestContext, test } from 'node:test';
+import { BootedSystemd } from './support/booted-systemd.js';
+import { until } from './support/within.js';
+
+const CONFIG = '/var/lib/sallyport/relay.yaml';
+const RELAY = 'sallyport-relay.service';
+const TUNNEL = 'sallyport-tunnel.service';
+
+/** A machine with a relay that was set up as docs/operations.md says. */
+async function relayMachine(t: TestContext): Promise<BootedSystemd | undefined> {
+  const systemd = await BootedSystemd.boot(t);
+  if (systemd === undefined) return undefined;
+  await systemd.shell('relay init --domain relay.localhost --dir /var/lib/sallyport >/run/join');
+  await systemd.shell(`relay service install --config ${CONFIG}`);
+  return systemd;
+}
+
+/** Asks the relay from inside; `%{http_code}` is 000 when nobody answered. */
+const ASK =
+  'curl --silent --output /dev/null --write-out "%{http_code}\\n" --max-time 20 --cacert /var/lib/sallyport/state/local-ca/ca.pem https://relay.localhost/';
+
+describe('under a real systemd', { concurrency: 2 }, () => {
+  test('relay service install starts a relay that is ready, says what it does and takes 443 and 80 from systemd', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
+    assert.match(await systemd.property(RELAY, 'StatusText'), /^Listening: https \[::\]:443, http \[::\]:80/);
+    assert.match(await systemd.shell('relay service status'), /sallyport-relay\.service +active/);
+    assert.equal((await systemd.shell(ASK)).trim(), '404');
+    const redirect = await systemd.shell('curl --silent --head http://relay.localhost/a');
+    assert.match(redirect, /308[\s\S]*Location: https:\/\/relay\.localhost\/a/);
+    // Neither root nor a port of its own making: DynamicUser, no capability.
+    const pid = await systemd.property(RELAY, 'MainPID');
+    const state = await systemd.shell(`cat /proc/${pid}/status`);
+    assert.doesNotMatch(state, /^Uid:\s+0\b/m);
+    assert.match(state, /^CapBnd:\s+0+$/m);
+  });
+
+  test('no visitor is refused while the service restarts, by systemctl and by relay restart', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    // One after the other, as fast as it goes, until the file is there.
+    const visits = systemd.shell(`until test -e /run/enough; do ${ASK}; done`);
+    const before = await systemd.property(RELAY, 'MainPID');
+    await systemd.shell('systemctl restart sallyport-relay');
+    const between = await systemd.property(RELAY, 'MainPID');
+    const { pid } = JSON.parse(await systemd.shell(`relay restart --json --config ${CONFIG}`));
+    await until(10_000, 'new main process', async () =>
+      (await systemd.property(RELAY, 'MainPID')) === String(pid) ? true : undefined,
+    );
+    // The process that systemd started has gone; that is no failure of the service.
+    await until(10_000, 'end of the old process', async () =>
+      (await systemd.run('test', '-e', `/proc/${between}`)).code === 0 ? undefined : true,
+    );
+    await systemd.shell('touch /run/enough');
+    const codes = (await visits).trim().split('\n');
+    assert.deepEqual(
+      codes.filter((code) => code !== '404'),
+      [],
+    );
+    assert.ok(codes.length > 5, `${codes.length} visits`);
+    assert.equal(new Set([before, between, String(pid)]).size, 3);
+    assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
+    assert.equal(await systemd.property(RELAY, 'NRestarts'), '0');
+    t.diagnostic(`${codes.length} visits`);
+  });
+
+  test('systemctl reload fails with the reason when relay.yaml is wrong, and the relay goes on', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const pid = await systemd.property(RELAY, 'MainPID');
+    await systemd.shell(`echo 'log: { level: debug }' >>${CONFIG} && systemctl reload sallyport-relay`);
+    assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
+    await systemd.shell(`echo 'nonsense: 1' >>${CONFIG}`);
+    assert.notEqual((await systemd.run('systemctl', 'reload', 'sallyport-relay')).code, 0);
+    await until(
+      10_000,
+      'journal',
+      async () => /nonsense/.test(await systemd.shell(`journalctl -u ${RELAY}`)) || undefined,
+    );
+    assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
+    assert.equal((await systemd.shell(ASK)).trim(), '404');
+    // A restart would not bring it back, so systemd must not try for ever.
+    assert.notEqual((await systemd.run('systemctl', 'restart', 'sallyport-relay')).code, 0);
+    assert.equal(await systemd.property(RELAY, 'ExecMainStatus'), '78');
+    assert.equal(await systemd.property(RELAY, 'ActiveState'), 'failed');
+  });
+
+  test('a relay that stands still is ended by the watchdog and started again', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    await systemd.shell('mkdir -p /run/systemd/system/sallyport-relay.service.d');
+    await systemd.shell(`printf '[Service]\\nWatchdogSec=2\\n' >/run/systemd/system/${RELAY}.d/watchdog.conf`);
+    await systemd.shell('systemctl daemon-reload && systemctl restart sallyport-relay');
+    const pid = await systemd.property(RELAY, 'MainPID');
+    // It lives on longer than the watchdog allows, so it gives signs of life.
+    await systemd.shell('sleep 3');
+    assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
+    await systemd.shell(`kill -STOP ${pid}`);
+    await until(20_000, 'restart', async () =>
+      (await systemd.property(RELAY, 'NRestarts')) === '1' ? true : undefined,
+    );
+    assert.match(await systemd.shell(`journalctl -u ${RELAY} -o cat; systemctl status ${RELAY} || true`), /./);
+  });
+
+  test('tunnel service install serves through the relay, and uninstall leaves nothing but what was stored', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const config = '/var/lib/sallyport-tunnel/tunnel.yaml';
+    await systemd.shell(`eval "$(cat /run/join) --config ${config}"`);
+    const tunnel = '  - { name: own, host: own.relay.localhost, origin: "http://127.0.0.1:9180" }';
+    await systemd.shell(`echo '${tunnel}' >>${config}; echo 'relay_address: 127.0.0.1:443' >>${config}`);
+    await systemd.shell('tunnel service install');
+    assert.equal(await systemd.property(TUNNEL, 'ActiveState'), 'active');
+    assert.match(
+      await systemd.property(TUNNEL, 'StatusText'),
+      /serving, 1 of 1 tunnels online https:\/\/own\.relay\.localhost/,
+    );
+    const ca = '/var/lib/sallyport/state/local-ca/ca.pem';
+    // The admin listener answers 421 to names that are not its own: that is the origin's answer, through the tunnel.
+    const visit = `curl --silent --output /dev/null --write-out '%{http_code}' --cacert ${ca} https://own.relay.localhost/`;
+    assert.equal(await systemd.shell(visit), '421');
+    await systemd.shell('systemctl reload sallyport-tunnel');
+    await until(10_000, 'end of the reload', async () =>
+      (await systemd.property(TUNNEL, 'ActiveState')) === 'active' ? true : undefined,
+    );
+    await systemd.shell('systemctl stop sallyport-tunnel');
+    assert.equal(await systemd.property(TUNNEL, 'Result'), 'success');
+
+    await systemd.shell('tunnel service uninstall && relay service uninstall');
+    assert.equal(await systemd.property(RELAY, 'LoadState'), 'not-found');
+    assert.equal((await systemd.shell(`${ASK} || true`)).trim(), '000');
+    await systemd.shell(`test -s ${config} && test -s ${CONFIG}`);
+  });
+});

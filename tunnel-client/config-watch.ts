@@ -1,0 +1,61 @@
+/**
+ * ConfigWatch: notices that a config file has changed. It looks once a second, because that works on every disk and for
+ * every way of saving, and it calls only when the file has been the same for one more look: an editor that is still
+ * writing must not cost a tunnel.
+ *
+ * Owns: one timer. Owned by: the verb `tunnel up`.
+ */
+import { statSync } from 'node:fs';
+
+const INTERVAL_MS = 1_000;
+
+export interface ConfigWatchOptions {
+  readonly onChange: () => void;
+  /** How often to look; 1 s when left out. */
+  readonly intervalMs?: number;
+}
+
+export class ConfigWatch {
+  readonly #path: string;
+  readonly #timer: NodeJS.Timeout;
+  #known: string;
+  #seen: string;
+
+  constructor(path: string, { onChange, intervalMs = INTERVAL_MS }: ConfigWatchOptions) {
+    this.#path = path;
+    this.#known = stampOf(path);
+    this.#seen = this.#known;
+    this.#timer = setInterval(() => this.#look(onChange), intervalMs);
+  }
+
+  /** The file as it is now has been read: what changed until here needs no call. */
+  catchUp(): void {
+    this.#known = stampOf(this.#path);
+    this.#seen = this.#known;
+  }
+
+  /** Safe any number of times. */
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(onChange: () => void): void {
+    const stamp = stampOf(this.#path);
+    const isSettled = stamp === this.#seen;
+    this.#seen = stamp;
+    // A file that is away for a moment is being replaced; one that stays away takes no tunnel with it.
+    if (!isSettled || stamp === this.#known || stamp === '') return;
+    this.#known = stamp;
+    onChange();
+  }
+}
+
+/** Identity, size and times: a replaced or edited file always has another one. */
+function stampOf(path: string): string {
+  try {
+    const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+    return `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+  } catch {
+    return '';
+  }
+}

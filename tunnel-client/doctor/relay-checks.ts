@@ -1,0 +1,149 @@
+/**
+ * RelayChecks: what `tunnel doctor` looks at on the way to the relay and at the relay itself: proxy, DNS, port, TLS,
+ * clock, WebSocket, token, version, grants. Where a proxy makes the connections, it resolves the name, too.
+ */
+import type { Socket } from 'node:net';
+import { type Finding, fail, pass, skip } from '../../shared/doctor/check.js';
+import {
+  addressesOf,
+  certificateFinding,
+  clockFinding,
+  dnsFailure,
+  portFinding,
+  recordsText,
+} from '../../shared/doctor/network-findings.js';
+import { publicAnd, reach } from '../../shared/doctor/reach.js';
+import { asTunnelError, type TunnelError } from '../../shared/errors.js';
+import type { Probed } from '../../shared/messages.js';
+import { counted } from '../../shared/terminal-text.js';
+import { AGENT } from '../../shared/version.js';
+import { cureOf } from '../cures.js';
+import { connectThrough } from '../proxy/connect-through.js';
+import { type LinkProxy, linkProxy, proxyText, relayAddressOf } from '../proxy/link-proxy.js';
+import { readAllStatuses } from '../status-socket.js';
+import type { TunnelConfig } from '../tunnel-config.js';
+import { Errand } from './errand.js';
+import { type Patient, skipWithout } from './patient.js';
+
+const MAX_ADDRESSES = 8;
+const LOOK_AT_LOG = 'Look at the log of the relay.';
+/** What the relay's `ws` door says when something other than a relay answers. */
+const NO_UPGRADE = /Unexpected server response: (\d{3})|socket hang up|Sec-WebSocket|subprotocol|Parse Error/;
+
+export function checkProxy(patient: Patient): Finding {
+  const { config } = patient;
+  if (config === undefined) return skipWithout('a configuration');
+  patient.proxy = linkProxy(config);
+  if (patient.proxy === undefined) return skip('none is set: the link goes straight to the relay');
+  const login = patient.proxy.login === undefined ? 'without a login' : 'with a login';
+  return pass(`${proxyText(patient.proxy)} ${login}, from ${patient.proxy.from}`);
+}
+
+export async function checkDns(patient: Patient, signal: AbortSignal): Promise<Finding> {
+  const { config, proxy } = patient;
+  if (config === undefined) return skipWithout('a configuration');
+  const { host } = relayAddressOf(config);
+  if (proxy !== undefined || config.relayAddress !== undefined) patient.addresses = [host];
+  if (proxy !== undefined) return skip('the proxy resolves the name');
+  if (config.relayAddress !== undefined) return skip(`relay_address says ${host}`);
+  const { addresses, failure } = await addressesOf(host, signal);
+  if (failure !== undefined) return dnsFailure(host, failure);
+  patient.addresses = addresses.slice(0, MAX_ADDRESSES);
+  return pass(`${host}: ${recordsText(addresses)}`);
+}
+
+export async function checkPort(patient: Patient, signal: AbortSignal): Promise<Finding> {
+  const { config, proxy, addresses } = patient;
+  if (config === undefined || addresses.length === 0) return skipWithout('an address');
+  if (config.relayUrl.protocol !== 'https:') return skip('the relay is on this machine, without TLS');
+  const { port } = relayAddressOf(config);
+  const options = {
+    serverName: config.relayUrl.hostname,
+    trusted: config.relayCa === undefined ? publicAnd(undefined) : [config.relayCa],
+    signal,
+    ...(proxy === undefined ? {} : { connect: through(proxy, config) }),
+  };
+  patient.reached = await Promise.all(addresses.map((host) => reach({ host, port }, options)));
+  const [first] = patient.reached;
+  if (proxy === undefined || first === undefined) return portFinding(patient.reached);
+  if (first.tcpMs !== undefined) return pass(`the proxy connected in ${Math.round(first.tcpMs)} ms`);
+  return fail('LINK_LOST', first.failure ?? 'no connection', 'Correct proxy_url or the variable, or mend the proxy.');
+}
+
+/** Failures of the proxy are told in its own words, which hold the cure. */
+function through(proxy: LinkProxy, config: TunnelConfig): (_: unknown, signal: AbortSignal) => Promise<Socket> {
+  return (_, signal) => connectThrough({ proxy, target: relayAddressOf(config), timeoutMs: config.dialMs, signal });
+}
+
+export function checkTls(patient: Patient): Finding {
+  const { config, best } = patient;
+  if (config === undefined || best?.tcpMs === undefined) return skipWithout('an open port');
+  return certificateFinding(config.relayUrl.hostname, best, Date.now());
+}
+
+export function checkClock(patient: Patient): Finding {
+  if (patient.best?.certificate === undefined) return skipWithout('an answer of the relay');
+  return clockFinding(patient.best.clock, 'the relay');
+}
+
+/** Opens the link and proves the token; what came of the proof is for the next check. */
+export async function checkWebSocket(patient: Patient, signal: AbortSignal): Promise<Finding> {
+  const { config } = patient;
+  if (config === undefined) return skipWithout('a configuration');
+  let isOpen = false;
+  try {
+    const onConnected = () => {
+      isOpen = true;
+    };
+    patient.errand = await Errand.open({ config, signal, onConnected });
+  } catch (error) {
+    patient.refusal = asTunnelError(error);
+    if (!isOpen) return upgradeFailure(patient.refusal, patient.proxy !== undefined);
+  }
+  return pass('a WebSocket opens all the way to the relay');
+}
+
+function upgradeFailure({ code, message }: TunnelError, hasProxy: boolean): Finding {
+  const cure = NO_UPGRADE.test(message)
+    ? 'What answers there passes no WebSocket: is it the relay? A proxy or CDN in front of it must pass Upgrade on.'
+    : `Mend what the checks above found${hasProxy ? ', or the proxy' : ''}.`;
+  return fail(code, message, cure);
+}
+
+export function checkToken({ errand, refusal }: Patient): Finding {
+  if (errand !== undefined) return pass('the relay accepts the token');
+  if (refusal === undefined || refusal.code === 'LINK_LOST') return skipWithout('a WebSocket');
+  return fail(refusal.code, refusal.message, cureOf(refusal.code) ?? LOOK_AT_LOG);
+}
+
+export function checkVersion({ errand }: Patient): Finding {
+  if (errand === undefined) return skipWithout('an accepted token');
+  const { agent } = errand.welcome;
+  if (agent === AGENT) return pass(`both are ${AGENT}`);
+  return pass(`the relay is ${agent}, this is ${AGENT}`, 'Install the same version on both when you next update.');
+}
+
+/** Asks the relay about each tunnel, without claiming any. */
+export async function checkGrants({ config, errand, statusFolder }: Patient): Promise<Finding> {
+  if (config === undefined || errand === undefined) return skipWithout('an accepted token');
+  if (config.tunnels.length === 0) return skip('no tunnel is configured');
+  const served = await servedHere(statusFolder);
+  const denied: Probed[] = [];
+  for (const tunnel of config.tunnels) {
+    const probed = await errand.probe(tunnel);
+    const isOurs = probed.code?.endsWith('_TAKEN') === true && served.has(tunnel.name);
+    if (probed.code !== undefined && !isOurs) denied.push(probed);
+  }
+  const [first] = denied;
+  if (first === undefined) return pass(`${counted(config.tunnels.length, 'tunnel')} may be served by this token`);
+  const found = denied.map(({ name, code, message }) => `${name}: ${code} ${message}`).join('\n');
+  const code = first.code ?? 'NOT_GRANTED';
+  return fail(code, found, cureOf(code) ?? LOOK_AT_LOG);
+}
+
+/** Names of the tunnels that clients of this user have online. */
+async function servedHere(folder: string | undefined): Promise<ReadonlySet<string>> {
+  const statuses = await readAllStatuses(folder === undefined ? {} : { folder });
+  const online = statuses.flatMap(({ tunnels }) => tunnels).filter(({ state }) => state === 'online');
+  return new Set(online.map(({ name }) => name));
+}
