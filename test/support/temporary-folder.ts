@@ -7,7 +7,8 @@ import type { TestContext } from 'node:test';
 /** A new empty folder of mode 0700. */
 export function temporaryFolder(t: Pick<TestContext, 'after'>): string {
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'sallyport-test-'));
-  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  // Whoever writes to it may still be at its last file.
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 20 }));
   return folder;
 }
 
