@@ -14,16 +14,16 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
 import {
   type CertificateLog,
   type CertificateSource,
   type CertificateStatus,
   type IssuedCertificate,
-  tlsServerOptions,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
+import { serverContext } from '../../shared/certs/server-context.js';
 import { asTunnelError } from '../../shared/errors.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import { expiryOf, type KeyAndCertificate, localCaFile, localCaFolder, openAuthority } from './local-authority.js';
@@ -163,7 +163,7 @@ export class LocalCa implements CertificateSource {
 
   async #load(name: string): Promise<void> {
     const pair = this.#readFile(name) ?? (await this.#issueInTurn(name));
-    const context = createSecureContext({ ...tlsServerOptions, key: pair.keyPem, cert: pair.certPem });
+    const context = serverContext(pair.certPem, pair.keyPem);
     this.#keep(name, { context, expiresAtMs: expiryOf(new X509Certificate(pair.certPem)) });
     this.#forgetLeastRecentlyUsed();
   }
