@@ -5,7 +5,7 @@
  * Owns: an HTTP server without a listening socket. Owned by: Relay.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { ErrorCode } from '../../shared/errors.js';
 import { errorPage } from '../../shared/http/error-page.js';
 import { plainAddress } from '../../shared/ip-address.js';
@@ -24,11 +24,17 @@ export interface OwnSiteOptions {
   readonly onLink: (link: Link, closed: Promise<void>, address: string, tlsEndsElsewhere: boolean) => void;
 }
 
+/** What is known of a connection. */
+interface OwnConnection {
+  readonly visitor: Visitor;
+  readonly exporter: Buffer | undefined;
+}
+
 export class OwnSite {
   readonly #options: OwnSiteOptions;
   readonly #server: Server;
   readonly #acceptor = new LinkAcceptor();
-  readonly #visitors = new WeakMap<object, Visitor>();
+  readonly #connections = new WeakMap<object, OwnConnection>();
 
   constructor(options: OwnSiteOptions) {
     this.#options = options;
@@ -43,9 +49,12 @@ export class OwnSite {
     this.#server.on('upgrade', this.#onUpgrade);
   }
 
-  /** Takes over a connection after its TLS handshake. */
-  accept(socket: TLSSocket, visitor: Visitor): void {
-    this.#visitors.set(socket, visitor);
+  /**
+   * Takes over a connection after its TLS handshake.
+   * @param exporter what the handshake derived for links, where another process made it.
+   */
+  accept(socket: Socket, visitor: Visitor, exporter?: Buffer): void {
+    this.#connections.set(socket, { visitor, exporter });
     this.#server.emit('connection', socket);
   }
 
@@ -66,9 +75,9 @@ export class OwnSite {
     else this.#answer(request, response, 'ROUTE_NOT_FOUND', request.url === LINK_PATH ? 426 : 404);
   };
 
-  readonly #onUpgrade = (request: IncomingMessage, socket: TLSSocket, head: Buffer): void => {
-    const visitor = this.#visitors.get(socket);
-    if (visitor === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
+  readonly #onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const known = this.#connections.get(socket);
+    if (known === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
       const answer = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
       // After an upgrade request the server watches the socket no longer: a visitor who never leaves would stay.
       socket.end(answer, () => socket.destroy());
@@ -77,8 +86,9 @@ export class OwnSite {
     const closed = new Promise<void>((resolve) => {
       socket.once('close', () => resolve());
     });
-    const { address, elsewhere } = this.#clientOf(request, visitor);
-    this.#acceptor.accept(request, socket, head, (link) => this.#options.onLink(link, closed, address, elsewhere));
+    const { address, elsewhere } = this.#clientOf(request, known.visitor);
+    const onLink = (link: Link) => this.#options.onLink(link, closed, address, elsewhere);
+    this.#acceptor.accept(request, socket, head, onLink, known.exporter);
   };
 
   /** The client's address; a trusted proxy that forwards HTTP ends TLS itself and names the client in a field. */
