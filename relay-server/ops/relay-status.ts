@@ -84,7 +84,7 @@ export interface RelayStatus {
   readonly listeners: readonly ListenerStatus[];
   /** Visitor connections. */
   readonly connections: Count;
-  /** Processes that end TLS; undefined where the relay is one process. */
+  /** Processes that are ready to end TLS; undefined where the relay is one process. */
   readonly workers?: readonly WorkerStatus[] | undefined;
   readonly streams: Count;
   /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */

@@ -87,9 +87,9 @@ export class TlsWorkers {
     }
   }
 
-  /** Processes that run, and how many visitors each has. */
+  /** Processes that take visitors, and how many each has. */
   get status(): readonly WorkerStatus[] {
-    return this.#workers.flatMap(({ pid, visitors }) => (pid === undefined ? [] : [{ pid, visitors }]));
+    return this.#workers.flatMap(({ isReady, pid = 0, visitors }) => (isReady ? [{ pid, visitors }] : []));
   }
 
   /** Visitors that nobody else knows of: in a handshake, or with last words on their way. */
