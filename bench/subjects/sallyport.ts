@@ -14,6 +14,13 @@ export const sallyport: SubjectKind = {
   start: (scene) => startSallyport(scene, { name: 'sallyport' }),
 };
 
+/** The same with two TLS workers at the relay. */
+export const sallyportWorkers: SubjectKind = {
+  name: 'sallyport-workers',
+  missing: () => undefined,
+  start: (scene) => startSallyport(scene, { name: 'sallyport-workers', workers: 2 }),
+};
+
 /** Another build of Sallyport, to compare with. */
 export function otherSallyport(build: string): SubjectKind {
   return { name: 'other', missing: () => undefined, start: (scene) => startSallyport(scene, { name: 'other', build }) };
@@ -32,7 +39,12 @@ async function startSallyport(scene: Scene, options: SallyportRelayOptions): Pro
   const client = relay.startNode('tunnel-client', 'client', ['up', '--json', '--config', file]);
   await client.line('"event":"up"');
   const parts = [
-    { name: 'relay', pid: relay.pid, side: 'public' },
+    {
+      name: 'relay',
+      pid: relay.pid,
+      ...(options.workers === undefined ? {} : { children: 'workers' }),
+      side: 'public',
+    },
     { name: 'client', pid: client.pid, side: 'home' },
   ] as const;
   return { name: relay.name, what: 'relay and client', port: relay.port, parts };
