@@ -364,8 +364,9 @@ export class Relay {
     this.#ownSite.close();
     const closed = [this.#edge.close(), this.#tcpPorts.close(), this.#redirect?.close(), this.#admin?.close()];
     this.#visitors.close();
+    // A worker that hangs would hold up the edge, which waits for the sockets that it has.
+    closed.push(this.#workers?.close());
     await Promise.all(closed);
-    await this.#workers?.close();
     this.#deadlines.close();
     this.#sockets.close();
     if (this.#state !== 'starting') this.#audit.record('relay-stopped', { pid: process.pid });

@@ -1,12 +1,13 @@
 /** TLS workers that die, and a relay that dies or ends over its workers: who loses what, and that nothing is left over. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
 import { statusOf, statusUntil } from './support/relay-probe.js';
+import { temporaryFolder } from './support/temporary-folder.js';
 import { until, within } from './support/within.js';
 import { RelayHome, type RunningProgram, startRelayProcess, startTunnelProcess } from './support/world.js';
 
@@ -19,17 +20,20 @@ interface World {
   readonly site: Site;
   readonly admin: number;
   readonly pids: readonly number[];
+  /** Of the relay's temporary things. */
+  readonly folder: string;
 }
 
 /** The origin answers nothing by itself. */
 async function makeWorld(t: TestContext): Promise<World> {
   const origin = await Origin.http(t, () => {});
   const home = new RelayHome(t, { yaml: `workers: ${WORKERS}` });
-  const { program, https, admin } = await startRelayProcess(t, home);
+  const folder = temporaryFolder(t);
+  const { program, https, admin } = await startRelayProcess(t, home, { TMPDIR: folder });
   const { workers = [] } = await statusUntil(admin, SOON_MS, (status) => status.workers?.length === WORKERS);
   await startTunnelProcess(t, https, home, [origin.tunnel('app')]);
   const site = { host: 'app.relay.localhost', port: https, ca: home.ca };
-  return { origin, relay: program, admin, site, pids: workers.map(({ pid }) => pid) };
+  return { origin, relay: program, admin, site, pids: workers.map(({ pid }) => pid), folder };
 }
 
 /** A visitor in the middle of a response, what the origin needs to finish it, and the worker that it met. */
@@ -80,9 +84,12 @@ test('a killed worker loses its own visitors and nobody else; another takes its 
 test('a killed relay leaves no worker behind', async (t) => {
   const world = await makeWorld(t);
   const { visitor } = await begin(t, world);
+  const { folder } = world;
+  assert.equal(readdirSync(folder).length, 1);
   await world.relay.kill();
   await within(SOON_MS, 'end of the visitor', visitor.closed);
   await allGone(world.pids);
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test('a relay that drains lets the visitors of its workers finish, also when the signal reaches the workers', async (t) => {
@@ -97,6 +104,7 @@ test('a relay that drains lets the visitors of its workers finish, also when the
   }
   assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
   await allGone(world.pids);
+  assert.deepEqual(readdirSync(world.folder), []);
 });
 
 test('a second signal ends the relay and its workers at once, whatever their visitors do', async (t) => {
@@ -107,5 +115,16 @@ test('a second signal ends the relay and its workers at once, whatever their vis
   world.relay.child.kill('SIGTERM');
   assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
   await within(SOON_MS, 'end of the visitor', visitor.closed);
+  await allGone(world.pids);
+});
+
+test('a worker that hangs does not keep the relay from ending', async (t) => {
+  const world = await makeWorld(t);
+  await begin(t, world);
+  for (const pid of world.pids) process.kill(pid, 'SIGSTOP');
+  world.relay.child.kill('SIGTERM');
+  await world.relay.line('relay draining');
+  world.relay.child.kill('SIGTERM');
+  assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
   await allGone(world.pids);
 });

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { WorkerStatus } from '../relay-server/ops/relay-status.js';
+import { parseRelayConfig } from '../relay-server/relay-config.js';
+import { workersFor } from '../relay-server/workers/tls-workers.js';
 import { APP, appTunnel, appUrl, connectVisitor, runCurl } from './support/carry.js';
 import { Conversation } from './support/conversation.js';
 import { ask, VisitorConnection } from './support/fault-visitor.js';
@@ -260,4 +262,26 @@ test('a proxy with a PROXY header names the visitor', async (t) => {
   socket.write(GET);
   await once(socket, 'data');
   assert.deepEqual(seen, ['203.0.113.7']);
+});
+
+test('one process needs no workers, and auto starts some only where cores are left for them', () => {
+  const cases = [
+    [1, 8, 0],
+    [2, 1, 2],
+    [5, 2, 5],
+    ['auto', 1, 0],
+    ['auto', 2, 0],
+    ['auto', 3, 2],
+    ['auto', 8, 7],
+  ] as const;
+  for (const [count, cores, workers] of cases) assert.equal(workersFor(count, cores), workers, `${count} on ${cores}`);
+});
+
+test('workers must be a number of processes, or auto', () => {
+  const read = (workers: string) =>
+    parseRelayConfig(`domain: example.com\nworkers: ${workers}\n`, 'relay.yaml').workers;
+  assert.deepEqual([read('1'), read('4'), read('auto')], [1, 4, 'auto']);
+  for (const wrong of ['0', '65', 'off', '"2"', 'true']) {
+    assert.throws(() => read(wrong), { code: 'CONFIG_INVALID' }, wrong);
+  }
 });

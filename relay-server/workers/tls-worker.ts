@@ -7,7 +7,9 @@
  *
  * Owns: its visitors, a TLS server for each certificate, one clock. Owned by: the verb `relay tls-worker`.
  */
+import { rmSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { createServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import { tlsServerOptions } from '../../shared/certs/certificates.js';
 import { Deadlines } from '../../shared/deadlines.js';
@@ -45,9 +47,9 @@ export class TlsWorker {
     const reader = new SignalReader((signal) => this.#onSignal(signal));
     this.#signals = new Socket({ fd: SIGNAL_DESCRIPTOR });
     this.#signals.on('data', (chunk: Buffer) => reader.read(chunk));
-    this.#signals.on('error', exit).on('close', exit);
+    this.#signals.on('error', this.#onOrphaned).on('close', this.#onOrphaned);
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => {});
-    process.on('disconnect', exit);
+    process.on('disconnect', this.#onOrphaned);
     process.on('message', (order: WorkerOrder, socket: unknown) => this.#onOrder(order, socket));
   }
 
@@ -136,6 +138,14 @@ export class TlsWorker {
 
   readonly #tell = (kind: SignalKind, id: number, text?: string): void => {
     this.#signals.write(signalBytes(kind, id, text));
+  };
+
+  /** The main process has died, and can no longer remove what it made for its workers. */
+  readonly #onOrphaned = (): void => {
+    if (this.#state === 'running' && this.#settings !== undefined) {
+      rmSync(dirname(this.#settings.path), { recursive: true, force: true });
+    }
+    exit();
   };
 
   #finish(): void {

@@ -31,7 +31,10 @@ const GREETING_MS = 10_000;
 /** Three keys of 16 bytes (Node's ticketKeys). */
 const TICKET_KEY_BYTES = 48;
 
-/** How many processes end TLS: `auto` is one for each core. */
+/** On fewer cores the work that workers make is more than what they take off (bench/README.md). */
+const AUTO_FROM_CORES = 3;
+
+/** As relay.yaml says it. */
 export type WorkerCount = number | 'auto';
 
 export interface TlsWorkersOptions {
@@ -44,9 +47,10 @@ export interface TlsWorkersOptions {
   readonly log: Log;
 }
 
-/** Workers beside the main process; one process for TLS and all the rest needs none. */
-export function workersFor(count: WorkerCount): number {
-  const wanted = count === 'auto' ? availableParallelism() : count;
+/** Workers beside the main process; `auto` leaves a core to that one. One process for everything has none. */
+export function workersFor(count: WorkerCount, cores = availableParallelism()): number {
+  const auto = cores < AUTO_FROM_CORES ? 1 : cores - 1;
+  const wanted = count === 'auto' ? auto : count;
   return wanted === 1 ? 0 : wanted;
 }
 
@@ -74,7 +78,7 @@ export class TlsWorkers {
   static async start(options: TlsWorkersOptions): Promise<TlsWorkers> {
     try {
       // Nobody else may enter the folder, so nobody else reaches the socket.
-      const folder = await mkdtemp(join(tmpdir(), 'sallyport-'));
+      const folder = await mkdtemp(join(tmpdir(), 'sallyport-tls-'));
       const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
       server.listen(pathIn(folder));
       await once(server, 'listening');

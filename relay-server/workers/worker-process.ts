@@ -82,28 +82,37 @@ export class WorkerProcess {
     const child = this.#child;
     this.#state = child === undefined ? 'closed' : 'closing';
     if (child === undefined) return;
-    const exited = once(child, 'exit');
+    const closed = once(child, 'close');
     this.#send({ order: 'finish' });
     const late = setTimeout(() => child.kill('SIGKILL'), CLOSE_MS);
-    await exited;
+    await closed;
     clearTimeout(late);
   }
 
   #start(): void {
+    this.#state = 'starting';
+    this.#startedAtMs = performance.now();
+    try {
+      this.#child = this.#spawn();
+      this.#send(this.#options.start);
+    } catch {
+      // The system has no room for another process, or another pipe, now.
+      this.#onGone();
+    }
+  }
+
+  #spawn(): ChildProcess {
     const [command = process.execPath, ...args] = this.#options.command;
     const reader = new SignalReader(this.#onSignal);
     const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', 'pipe'], env: environment() });
+    child.on('error', ignore);
     const signals = child.stdio[4] as Socket;
-    this.#state = 'starting';
-    this.#startedAtMs = performance.now();
-    this.#child = child;
-    this.#signals = signals;
     signals.on('data', (chunk: Buffer) => reader.read(chunk));
     signals.on('error', ignore);
-    child.on('error', ignore);
+    this.#signals = signals;
     // 'exit' does not come for a process that could not be started.
     child.once('close', () => this.#onGone());
-    this.#send(this.#options.start);
+    return child;
   }
 
   readonly #onSignal = (signal: Signal): void => {
@@ -113,7 +122,7 @@ export class WorkerProcess {
 
   #onGone(): void {
     const { log, onLost } = this.#options;
-    const pid = this.#child?.pid;
+    const { pid, visitors } = this;
     this.#child = undefined;
     this.#signals?.destroy();
     this.#signals = undefined;
@@ -127,7 +136,7 @@ export class WorkerProcess {
     const ms = Math.min(FIRST_RESTART_MS * 2 ** this.#restarts, LAST_RESTART_MS);
     this.#restarts += 1;
     this.#state = 'waiting';
-    log.warn({ pid, visitors: this.visitors, ms }, 'a TLS worker ended; another takes its place');
+    log.warn({ pid, visitors, ms }, 'a TLS worker ended; another takes its place');
     this.#timer = setTimeout(() => this.#start(), ms);
   }
 

@@ -8,9 +8,14 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { returnBlock, takeBlock } from '../../shared/blocks.js';
+import { BorrowedReads } from '../../shared/borrowed-reads.js';
 import type { Deadlines, Watched } from '../../shared/deadlines.js';
 import { LINK_EXPORTER_BYTES, LINK_EXPORTER_LABEL } from '../../shared/link.js';
 import { greetingBytes, type SignalKind } from './hop-wire.js';
+
+/** A copy up to this size gets memory of its own: a block would be mostly empty. */
+const SMALL_COPY_BYTES = 2 * 1024;
 
 /** How long a visitor may take to read the rest once the main process has said all. */
 const LAST_WORDS_MS = 60_000;
@@ -34,6 +39,7 @@ export class WorkerVisitor implements Watched {
   #failure = 'the visitor left';
   #tls: TLSSocket | undefined;
   #hop: Socket | undefined;
+  readonly #reads = new BorrowedReads();
   /** The main process hears nothing more. */
   #isUnheard = false;
   #endsAtMs = Number.POSITIVE_INFINITY;
@@ -60,14 +66,14 @@ export class WorkerVisitor implements Watched {
     tls.allowHalfOpen = true;
     tls.on('error', ignore);
     tls.once('close', this.#onTlsClose);
-    const hop = connect({ path, allowHalfOpen: true });
+    const hop = connect({ path, allowHalfOpen: true, onread: this.#reads.onread });
+    this.#reads.onBytes = this.#onHopBytes;
     this.#hop = hop;
     const exporter = wantsExporter
       ? tls.exportKeyingMaterial(LINK_EXPORTER_BYTES, LINK_EXPORTER_LABEL, Buffer.alloc(0))
       : Buffer.alloc(0);
     hop.write(greetingBytes({ id: this.id, version: tls.getProtocol() ?? '', alpn: tls.alpnProtocol || '', exporter }));
     hop.on('error', ignore);
-    hop.on('data', this.#onHopData);
     hop.on('drain', this.#onHopDrain);
     hop.on('end', this.#onHopEnd);
     hop.once('close', this.#onHopClose);
@@ -109,9 +115,17 @@ export class WorkerVisitor implements Watched {
     this.#hop?.end();
   };
 
-  readonly #onHopData = (piece: Buffer): void => {
-    if (this.#tls?.write(piece) === false) this.#hop?.pause();
+  /** Borrowed: TLS may encrypt them later. */
+  readonly #onHopBytes = (bytes: Buffer): void => {
+    if (this.#writeCopy(bytes) === false) this.#hop?.pause();
   };
+
+  #writeCopy(bytes: Buffer): boolean | undefined {
+    if (bytes.length <= SMALL_COPY_BYTES) return this.#tls?.write(Buffer.from(bytes));
+    const block = takeBlock();
+    bytes.copy(block);
+    return this.#tls?.write(block.subarray(0, bytes.length), () => returnBlock(block));
+  }
 
   readonly #onTlsDrain = (): void => {
     this.#hop?.resume();

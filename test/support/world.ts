@@ -280,8 +280,9 @@ export class RunningProgram {
 export async function startRelayProcess(
   t: TestContext,
   home: RelayHome,
+  env: NodeJS.ProcessEnv = {},
 ): Promise<{ program: RunningProgram; https: number; admin: number }> {
-  const program = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile]);
+  const program = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile], env);
   const listening = JSON.parse(await program.line('"event":"listening"'));
   const portOf = (address: string) => Number(address.slice(address.lastIndexOf(':') + 1));
   return { program, https: portOf(listening.https), admin: portOf(listening.admin) };
