@@ -11,6 +11,8 @@
  * TLS begins, when OpenSSL asks for a certificate (should it read another name in the hello than we did), and for each
  * request (visitor-site.ts).
  *
+ * Where TLS ends here, a TLS worker may make the handshake in our place (relay-server/workers); what comes after is the same.
+ *
  * Owns: the listening socket and the HTTP connections. Owned by: Relay.
  */
 import { createServer, type Server, type Socket } from 'node:net';
