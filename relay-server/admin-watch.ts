@@ -9,11 +9,15 @@ import type { Announce, RelayWord } from '../shared/why/follow.js';
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-/** Announces to the relay whose admin listener is at `admin`. */
-export function announceAt(admin: Address, signal: AbortSignal): Announce {
+/** Announces to the relay whose admin listener is at `admin`; `headers` prove that it may ask. */
+export function announceAt(
+  admin: Address,
+  signal: AbortSignal,
+  headers: Readonly<Record<string, string>> = {},
+): Announce {
   return async (id, host) => {
     const path = `/api/v1/requests/${id}?host=${encodeURIComponent(host)}`;
-    const asked = get({ host: admin.host, port: admin.port, path, agent: false, signal });
+    const asked = get({ host: admin.host, port: admin.port, path, headers, agent: false, signal });
     asked.on('error', () => {});
     const [response] = (await once(asked, 'response').catch(() => [])) as [IncomingMessage | undefined];
     if (response?.statusCode !== 200) {

@@ -7,6 +7,7 @@
  */
 import * as path from 'node:path';
 import type { Command } from 'commander';
+import { ACTION_FIELD } from '../shared/admin-server.js';
 import { caNameOf } from '../shared/certs/account-store.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
@@ -20,7 +21,8 @@ import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
 import { findRelayConfig } from './find-relay-config.js';
-import { ACTION_FIELD } from './ops/admin-listener.js';
+import { adminAuthorization } from './ops/admin-token.js';
+import { recordVerb } from './ops/audit/audit-verb.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { addressOfAdmin, failureOfAdmin } from './status-command.js';
@@ -106,6 +108,7 @@ export async function runCertImport(folder: string, options: CertOptions, io: Pi
   const isRunning = (await askRelay(config, 'POST', `${PATH}/reload`, ASK_MS)) !== undefined;
   const effect = isRunning ? 'The running relay uses it where it is newer' : 'The relay uses it when it starts';
   io.note(`Imported ${names.join(', ')}. ${effect}, and renews it when it is due.`);
+  await recordVerb(config.auditLog, 'certificate-imported', { names, folder: path.resolve(folder) });
 }
 
 /** @throws {TunnelError} CERTIFICATE_FAILED when a CA cannot be asked; CONFIG_INVALID. */
@@ -116,6 +119,7 @@ export async function runCertRollover(options: CertOptions, io: Pick<CommandIo, 
     const cas = await service.replaceAccountKeys(AbortSignal.timeout(WORK_MS * config.acme.authorities.length));
     if (cas.length === 0) io.note('There is no account yet: it is made with the first certificate.');
     for (const ca of cas) io.note(`The account at ${ca} has a new key; the old one is worth nothing now.`);
+    if (cas.length > 0) await recordVerb(config.auditLog, 'account-keys-replaced', { cas });
   } finally {
     service.close();
   }
@@ -137,7 +141,7 @@ async function askRelay(
   const { admin } = config.listen;
   if (admin === undefined) return undefined;
   const address = addressOfAdmin(admin);
-  const headers = { [ACTION_FIELD]: 'relay cert' };
+  const headers = { [ACTION_FIELD]: 'relay cert', ...adminAuthorization(config.stateDir) };
   try {
     const answer = await fetchJson({ ...address, method, path: target, headers }, { timeoutMs, maxBytes: MAX_BYTES });
     if (Array.isArray(answer)) return answer as CertificateEntry[];

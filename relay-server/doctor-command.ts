@@ -9,6 +9,7 @@ import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
 import { asTunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import {
   checkAlerts,
   checkCertificates,
@@ -95,8 +96,8 @@ function* withLocalCa(checks: readonly Check[], patient: RelayPatient): Generato
   }
 }
 
-async function askAdmin({ listen }: RelayConfig): Promise<RelayStatus> {
+async function askAdmin({ listen, stateDir }: RelayConfig): Promise<RelayStatus> {
   const { admin } = listen;
   if (admin === undefined) throw asTunnelError(new Error('listen.admin is off'), 'CONFIG_INVALID');
-  return fetchRelayStatus(admin);
+  return fetchRelayStatus(admin, adminAuthorization(stateDir));
 }

@@ -10,6 +10,7 @@ import { TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { tableLines } from '../shared/terminal-text.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { recordVerb } from './ops/audit/audit-verb.js';
 import { readRelayConfig } from './relay-config.js';
 import { type ProtectedHost, ProtectedHosts } from './sessions/protected-hosts.js';
 import { TokenStore } from './sessions/token-store.js';
@@ -60,13 +61,18 @@ export function runHostList(options: HostListOptions, io: Pick<CommandIo, 'print
 }
 
 /** @throws {TunnelError} USAGE_INVALID when the name is not in the list; CONFIG_INVALID. */
-export function runHostForget(text: string, options: HostForgetOptions, io: Pick<CommandIo, 'note'>): void {
+export async function runHostForget(
+  text: string,
+  options: HostForgetOptions,
+  io: Pick<CommandIo, 'note'>,
+): Promise<void> {
   const name = asUsage(() => normalisePattern(text, 'name'));
-  const { stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const { stateDir, auditLog } = readRelayConfig(findRelayConfig(options.config));
   if (!ProtectedHosts.open(stateDir).forget(name)) {
     throw new TunnelError('USAGE_INVALID', `Cannot forget ${name}: it is not in the list. See: relay host list`);
   }
   io.note(`The relay ends TLS of ${name} again once a client claims it with tls: relay.`);
+  await recordVerb(auditLog, 'host-forgotten', { hostname: name });
 }
 
 function endOf(tls: ProtectedHost['tls']): string {

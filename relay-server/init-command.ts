@@ -11,6 +11,7 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { normaliseHostname } from '../shared/hostname.js';
 import { quoted } from '../shared/printable.js';
+import { recordVerb } from './ops/audit/audit-verb.js';
 import { parseRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
 import { TokenStore } from './sessions/token-store.js';
@@ -71,6 +72,11 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
     io.note("   It gets its certificates from Let's Encrypt and renews them; see them with: relay cert list");
   io.note('3. At home, type this; it is shown only once:');
   io.print(joinCommandFor(relay, token.text));
+  await recordVerb(config.auditLog, 'token-created', {
+    tokenName: FIRST_TOKEN,
+    tokenId: token.record.id,
+    grants: `*.${domain}`,
+  });
 }
 
 function configText(domain: string, isPublic: boolean, email: string | undefined): string {

@@ -2,6 +2,7 @@
  * Relay config: decides every option of `relay.yaml`: its name, meaning, default and limits. `config/relay.example.yaml`
  * shows them all, and a test keeps the two equal. Owns nothing. Used by: the verbs of `relay`.
  */
+import { type AccessConfig, readAccessLog } from '../shared/access-log/access-config.js';
 import type { Address } from '../shared/address.js';
 import { type AcmeConfig, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
@@ -12,6 +13,7 @@ import type { Environment } from '../shared/config-secret.js';
 import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
+import { type AuditConfig, readAuditLog } from './ops/audit/audit-config.js';
 
 export interface RelayConfig {
   /** The relay's own hostname, for links and its API. */
@@ -34,6 +36,8 @@ export interface RelayConfig {
   readonly limits: RelayLimits;
   readonly alerts: AlertConfig;
   readonly log: LogConfig;
+  readonly accessLog: AccessConfig;
+  readonly auditLog: AuditConfig;
   /** How long streams may finish after SIGTERM, in milliseconds. */
   readonly drainMs: number;
 }
@@ -137,11 +141,12 @@ export function readRelay(root: Fields): RelayConfig {
   // Without a listener for plain HTTP nobody could answer http-01.
   const challenges = listen.http === undefined ? (['tls-alpn-01'] as const) : (['tls-alpn-01', 'http-01'] as const);
   const acme = root.section('acme', (fields) => readAcme(fields, { challenges }));
+  const stateDir = root.path('state_dir', { default: '/var/lib/sallyport' });
   const config = {
     domain,
     publicPort: root.integer('public_port', { min: 1, max: 65_535, default: undefined }) ?? listen.https.port,
     listen,
-    stateDir: root.path('state_dir', { default: '/var/lib/sallyport' }),
+    stateDir,
     proxyProtocol: root.boolean('proxy_protocol', { default: false }),
     trustedProxies: root.values('trusted_proxies', network),
     tls,
@@ -151,6 +156,8 @@ export function readRelay(root: Fields): RelayConfig {
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),
+    accessLog: root.section('access_log', (fields) => readAccessLog(fields, stateDir, 'stdout')),
+    auditLog: root.section('audit_log', (fields) => readAuditLog(fields, stateDir)),
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
   };
   if (config.proxyProtocol && !root.has('trusted_proxies')) {

@@ -36,6 +36,7 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
   const { publicPort, listen, proxyProtocol, trustedProxies, hsts, http2, limits, alerts, log, drainMs } = wanted;
+  const { accessLog, auditLog } = wanted;
   return {
     ...running,
     publicPort,
@@ -47,6 +48,8 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
+    accessLog,
+    auditLog,
     drainMs,
   };
 }
@@ -66,6 +69,8 @@ function optionsOf(config: RelayConfig): Option[] {
     limits,
     alerts,
     log,
+    accessLog,
+    auditLog,
     drainMs,
     acme,
     ...rest
@@ -96,6 +101,8 @@ function optionsOf(config: RelayConfig): Option[] {
     now('alerts', alerts),
     now('log.level', log.level),
     later('log.format', log.format),
+    now('access_log', accessLog),
+    now('audit_log', auditLog),
     now('drain_timeout', drainMs),
     // What this file does not know yet cannot be promised.
     ...Object.entries(rest).map(([name, value]) => later(name, value)),

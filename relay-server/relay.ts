@@ -6,13 +6,20 @@
  *
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
+import { AccessLog } from '../shared/access-log/access-log.js';
+import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
+import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import { ListenSockets, type NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
+import type { OnCarried } from './edge/carry-visit.js';
 import { Edge, type EdgeOptions } from './edge/edge.js';
 import { descriptorOf } from './edge/listen.js';
 import { OwnSite } from './edge/own-site.js';
@@ -21,11 +28,15 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
+import { hasAdminToken, readAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
+import { AuditLog } from './ops/audit/audit-log.js';
+import { deviceEntry } from './ops/device-report.js';
 import { probeListener } from './ops/probe-listener.js';
-import { RefusalCounts } from './ops/refusal-counts.js';
+import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
+import { tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
@@ -44,6 +55,8 @@ const RECONNECT_MS = 500;
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
 
+const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
+
 /** What tests and embedders may put in place of the machine's own. */
 export interface RelayOptions {
   /** The clock of certificates: milliseconds since 1970; the system's when left out. */
@@ -58,6 +71,7 @@ type EdgeLimits = EdgeOptions['limits'];
 
 interface RelayParts {
   readonly log: Log;
+  readonly audit: AuditLog;
   readonly sockets: ListenSockets;
   readonly certificates: RelayCertificates;
   readonly protectedHosts: ProtectedHosts;
@@ -65,12 +79,17 @@ interface RelayParts {
 
 export class Relay {
   readonly #log: Log;
+  readonly #audit: AuditLog;
+  readonly #access: AccessLog;
   readonly #sockets: ListenSockets;
   /** The rooms hold these two for ever, so `reload` changes them in place. */
   readonly #limits: RelayLimits;
   readonly #edgeLimits: EdgeLimits;
   readonly #deadlines = new Deadlines();
-  readonly #refusals = new RefusalCounts();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #refusals = new CodeCounts();
+  /** Of HTTP requests that lead to no tunnel. */
+  readonly #unrouted = new ExchangeMetrics();
   readonly #traces = new Traces();
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
@@ -90,11 +109,16 @@ export class Relay {
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, { log, sockets, certificates, protectedHosts }: RelayParts) {
+  private constructor(config: RelayConfig, { log, audit, sockets, certificates, protectedHosts }: RelayParts) {
     const refused = (code: ErrorCode) => this.#refusals.count(code);
+    const access = new AccessLog(config.accessLog, log);
+    const carried: OnCarried = (record, visitor, tunnel) =>
+      access.carried(record, { visitor: visitor.address, tunnel: tunnel.name, public: tunnel.address });
     const limits: RelayLimits = { ...config.limits };
     this.#config = config;
     this.#log = log;
+    this.#audit = audit;
+    this.#access = access;
     this.#sockets = sockets;
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
@@ -108,6 +132,7 @@ export class Relay {
       relay: config.domain,
       limits,
       log,
+      audit: audit.record,
       token: (id) => this.#tokens.find(id),
       claim: (session, claim) => this.#claims.decide(session, claim),
       probe: (session, probe) => this.#claims.probe(session, probe),
@@ -130,6 +155,7 @@ export class Relay {
       domain: config.domain,
       routes: this.#routes,
       certificates: certificates.source,
+      isProtected: (hostname) => protectedHosts.covers(hostname),
       challengeContextFor: certificates.challengeContextFor,
       visitors: this.#visitors,
       deadlines: this.#deadlines,
@@ -140,6 +166,12 @@ export class Relay {
       log,
       onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
       refused,
+      exchanged: (record, visitor, tunnel) => {
+        (tunnel?.exchanges ?? this.#unrouted).note(record);
+        const host = record.request?.hostname ?? '';
+        access.exchanged(record, { visitor: visitor.address, tunnel: tunnel?.name ?? '', public: host });
+      },
+      carried,
     });
     this.#tcpPorts = new TcpPorts({
       host: config.listen.tcpHost,
@@ -149,6 +181,7 @@ export class Relay {
       given: (name) => sockets.take(name),
       log,
       refused,
+      carried,
     });
     this.#claims = new Claims({
       domain: config.domain,
@@ -174,10 +207,13 @@ export class Relay {
     let relay: Relay | undefined;
     const isWanted = (hostname: string, hasCertificate: boolean) =>
       relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
-    const certificates = await RelayCertificates.open(config, { log, isWanted, ...options });
+    const audit = new AuditLog({ ...config.auditLog, log });
+    const onIssued = ({ hostname, issuer, notAfterMs }: IssuedCertificate) =>
+      audit.record('certificate-issued', { hostname, issuer, notAfter: new Date(notAfterMs).toISOString() });
+    const certificates = await RelayCertificates.open(config, { log, isWanted, onIssued, ...options });
     try {
       const { sockets = new ListenSockets() } = options;
-      relay = new Relay(config, { log, sockets, certificates, protectedHosts });
+      relay = new Relay(config, { log, audit, sockets, certificates, protectedHosts });
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -211,8 +247,25 @@ export class Relay {
       listeners: this.#listeners.status,
       connections: this.#visitors.count,
       refusals: this.#refusals.all,
+      lastRefusal: this.#refusals.newest,
       sessions: this.#sessions.all,
       tunnels: this.#routes.tunnels,
+      certificates: this.#certificates.list(),
+    });
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return relayMetrics({
+      isReady: this.#ready() === true,
+      process: this.#processMetrics,
+      connections: this.#visitors.count,
+      handshakes: this.#edge.handshakes,
+      refusals: this.#refusals,
+      sessionCounts: this.#sessions.counts,
+      sessions: this.#sessions.all,
+      tunnels: this.#routes.tunnels,
+      unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
     });
   }
@@ -234,9 +287,17 @@ export class Relay {
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
     this.#edge.offerHttp2(offersHttp2(config.http2));
+    this.#access.configure(config.accessLog);
+    this.#audit.configure(config.auditLog);
     if (this.#state === 'running') this.#openAlerts();
+    this.#audit.record('config-reloaded', { applied: report.applied, waiting: report.waiting });
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;
+  }
+
+  /** A config file that could not be taken over. */
+  refuseReload(code: ErrorCode, reason: string): void {
+    this.#audit.record('config-refused', { code, reason });
   }
 
   /** Listening sockets for a successor that runs with `wanted`: it can accept from them while this relay still does. */
@@ -295,6 +356,8 @@ export class Relay {
     await Promise.all(closed);
     this.#deadlines.close();
     this.#sockets.close();
+    if (this.#state !== 'starting') this.#audit.record('relay-stopped', { pid: process.pid });
+    await Promise.all([this.#audit.close(), this.#access.close()]);
     this.#state = 'stopped';
     this.#log.info({ event: 'stopped' }, 'relay stopped');
   }
@@ -305,6 +368,7 @@ export class Relay {
     await this.#claims.knowAtStart();
     await this.#listeners.listen(config.listen);
     this.#state = 'running';
+    this.#audit.record('relay-started', { domain: config.domain, version: VERSION, pid: process.pid });
     this.#certificates.begin(config.domain);
     this.#openAlerts();
   }
@@ -320,7 +384,11 @@ export class Relay {
     const certificates = this.#certificates;
     return {
       status: () => this.status(),
+      metrics: () => this.metrics(),
       ready: () => this.#ready(),
+      tokens: () => this.#tokens.all().map(tokenEntry),
+      devices: () => this.#sessions.devices.all().map(deviceEntry),
+      adminToken: () => readAdminToken(this.#config.stateDir),
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
@@ -349,11 +417,21 @@ export class Relay {
           const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
           await this.#admin?.close();
           this.#admin = next;
+          if (next !== undefined) this.#warnOfOpenAdmin(next.address);
           return next?.address;
         },
         descriptor: () => this.#admin && descriptorOf(this.#admin.server),
       },
     };
+  }
+
+  #warnOfOpenAdmin(address: Address): void {
+    if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
+    const fields = { address: formatAddress(address), option: 'listen.admin' };
+    this.#log.warn(
+      fields,
+      'everybody who reaches the admin listener may ask it: put a file admin-token into state_dir',
+    );
   }
 
   #ready(): true | string {

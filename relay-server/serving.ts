@@ -99,6 +99,10 @@ export class Serving {
       const report = await this.#relay.reload(wanted);
       this.#log.setLevel(wanted.log.level);
       return report;
+    } catch (error) {
+      const { code, message } = asTunnelError(error);
+      this.#relay.refuseReload(code, message);
+      throw error;
     } finally {
       await notifyReady(statusOf(this.#relay));
     }

@@ -7,15 +7,16 @@ import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
+import { TrafficRates } from '../shared/traffic-rates.js';
+import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
 import { readRelayConfig } from './relay-config.js';
 
-export interface StatusOptions {
+export interface StatusOptions extends WatchOptions {
   /** Path of relay.yaml; the default place when left out. */
   readonly config?: string;
-  /** Print the answer of `/api/v1/status` instead of text. */
-  readonly json?: boolean;
 }
 
 const ANSWER_LIMITS = { timeoutMs: 5_000, maxBytes: 64 * 1024 * 1024 };
@@ -30,7 +31,8 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
   program
     .command('status')
     .description('show sessions, tunnels, certificates and traffic of the running relay')
-    .option('--json', 'print one object')
+    .option('--json', 'print one object, or with --watch one per line')
+    .option('--watch', 'show it every two seconds, with rates, until it is ended')
     .option('--config <file>', 'relay.yaml')
     .action((options: StatusOptions) => runStatus(options, io));
 }
@@ -41,22 +43,37 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
  *   no relay answers.
  */
 export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<void> {
-  const { admin } = readRelayConfig(findRelayConfig(options.config)).listen;
+  const { listen, stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const { admin } = listen;
   if (admin === undefined) {
     throw new TunnelError('CONFIG_INVALID', 'Cannot ask the relay: it has no admin listener. Set listen.admin.');
   }
-  const status = await fetchRelayStatus(admin);
-  io.print(options.json ? printable(JSON.stringify(status)) : formatRelayStatus(status));
+  const rates = options.watch ? new TrafficRates() : undefined;
+  const look = async () => {
+    const status = await fetchRelayStatus(admin, adminAuthorization(stateDir));
+    return options.json ? printable(JSON.stringify(status)) : textOf(status, rates);
+  };
+  if (options.watch) await watchView(look, io, options);
+  else io.print(await look());
+}
+
+function textOf(status: RelayStatus, rates: TrafficRates | undefined): string {
+  const nowMs = Date.now();
+  rates?.measure(
+    status.tunnels.map((tunnel) => ({ ...tunnel, name: tunnel.public })),
+    nowMs,
+  );
+  return formatRelayStatus(status, nowMs, rates && ((publicUrl) => rates.of(publicUrl)));
 }
 
 /**
  * The snapshot of the relay whose admin listener is at `admin`.
  * @throws {TunnelError} LINK_LOST when no relay answers there.
  */
-export async function fetchRelayStatus(admin: Address): Promise<RelayStatus> {
+export async function fetchRelayStatus(admin: Address, headers: AdminHeaders = {}): Promise<RelayStatus> {
   const address = addressOfAdmin(admin);
   try {
-    const status = await fetchJson({ ...address, path: '/api/v1/status' }, ANSWER_LIMITS);
+    const status = await fetchJson({ ...address, path: '/api/v1/status', headers }, ANSWER_LIMITS);
     if (isRelayStatus(status)) return status;
     throw new Error('it is no status of a relay');
   } catch (cause) {
@@ -82,6 +99,9 @@ function reasonOf(cause: unknown): string {
   if (name === 'TimeoutError') return 'it does not answer. Look at its log.';
   return `${printable(message)}. Check listen.admin and what listens there.`;
 }
+
+/** With which a verb proves that it may ask (ops/admin-token.ts). */
+export type AdminHeaders = Readonly<Record<string, string>>;
 
 /** Enough of a check to tell a relay from another program at the same address. */
 function isRelayStatus(document: unknown): document is RelayStatus {

@@ -10,11 +10,14 @@ import { formatAddress } from '../shared/address.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { formatJoinLine, type JoinLine } from '../shared/join-line.js';
+import type { LogFields } from '../shared/log-fields.js';
 import type { Secret } from '../shared/secret.js';
 import { tableLines } from '../shared/terminal-text.js';
 import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { recordVerb } from './ops/audit/audit-verb.js';
+import { tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
 import { isExpired, type TokenRecord } from './sessions/token-record.js';
@@ -93,21 +96,26 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
   const expiresAtMs = endOf(options.expires);
   const config = readRelayConfig(findRelayConfig(options.config));
   const relay = await joinFactsOf(config);
-  printIssued(TokenStore.open(config.stateDir).create(name, grants, expiresAtMs), relay, options, io);
+  const issued = TokenStore.open(config.stateDir).create(name, grants, expiresAtMs);
+  // First the secret, which is shown only once, whatever the audit log's disk says.
+  printIssued(issued, relay, options, io);
+  await recordVerb(config.auditLog, 'token-created', factsOf(issued.record));
 }
 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export function runTokenList(options: TokenListOptions, io: CommandIo): void {
   const records = openStore(options).list();
-  if (options.json) io.print(JSON.stringify(records.map(asJson), undefined, 2));
+  if (options.json) io.print(JSON.stringify(records.map(tokenEntry), undefined, 2));
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
   else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
-export function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): void {
-  openStore(options).revoke(name);
+export async function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): Promise<void> {
+  const config = readRelayConfig(findRelayConfig(options.config));
+  TokenStore.open(config.stateDir).revoke(name);
   io.note(`Revoked token ${name}. A running relay ends its sessions within a second.`);
+  await recordVerb(config.auditLog, 'token-revoked', { tokenName: name });
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
@@ -118,6 +126,7 @@ export async function runTokenRotate(name: string, options: TokenRotateOptions, 
   const issued = TokenStore.open(config.stateDir).rotate(name, expiresAtMs);
   if (!options.json) io.note(`The old secret of token ${name} has ended, and a running relay ends its sessions.`);
   printIssued(issued, relay, options, io);
+  await recordVerb(config.auditLog, 'token-rotated', factsOf(issued.record));
 }
 
 /**
@@ -155,6 +164,12 @@ function openStore(options: ConfigOption): TokenStore {
   return TokenStore.open(readRelayConfig(findRelayConfig(options.config)).stateDir);
 }
 
+/** What the audit log says of a token. */
+function factsOf(record: TokenRecord): LogFields {
+  const expires = record.expiresAtMs === undefined ? 'never' : new Date(record.expiresAtMs).toISOString();
+  return { tokenName: record.name, tokenId: record.id, grants: grantsOf(record), expires };
+}
+
 function endOf(expires: string | undefined): number | undefined {
   return expires === undefined ? undefined : Date.now() + asUsage(() => parseDuration(expires, '--expires'));
 }
@@ -174,16 +189,4 @@ function endInWords(record: TokenRecord): string {
 
 function rowOf(record: TokenRecord): string[] {
   return [record.name, endInWords(record), grantsOf(record)];
-}
-
-function asJson(record: TokenRecord): object {
-  return {
-    name: record.name,
-    id: record.id,
-    hosts: record.grants.hosts,
-    tcpPorts: record.grants.tcpPorts,
-    createdAt: new Date(record.createdAtMs).toISOString(),
-    expiresAt: record.expiresAtMs === undefined ? null : new Date(record.expiresAtMs).toISOString(),
-    expired: isExpired(record),
-  };
 }

@@ -14,6 +14,7 @@ import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
 import { findRelayConfig } from './find-relay-config.js';
+import { adminAuthorization } from './ops/admin-token.js';
 import { readRelayConfig } from './relay-config.js';
 import { addressOfAdmin } from './status-command.js';
 
@@ -55,7 +56,7 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
     url,
     address: given,
     trusted: publicAnd(localCaOf(stateDir)),
-    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal),
+    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal, adminAuthorization(stateDir)),
     signal,
   });
   if (options.json) io.print(printable(JSON.stringify(way)));

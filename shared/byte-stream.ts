@@ -15,6 +15,7 @@ export interface ByteStream {
   handler: ByteStreamHandler | undefined;
   readonly alive: boolean;
   write(piece: Buffer): boolean;
+  writeCopy(borrowed: Buffer): boolean;
   end(): void;
   reset(error?: TunnelError): void;
   pause(): void;

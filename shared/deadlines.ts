@@ -5,8 +5,8 @@
  * Owns: one interval. Owned by: the process's composition root (relay.ts, the client).
  */
 
-/** Half of how late a deadline may be noticed. */
-const TICK_MS = 250;
+/** How often it ticks; half of how late a deadline may be noticed. */
+export const TICK_MS = 250;
 
 /** Something with a deadline of its own. */
 export interface Watched {

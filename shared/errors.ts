@@ -23,6 +23,7 @@ interface ErrorRow {
 const TABLE = {
   USAGE_INVALID: { retry: 'never', exit: 64 },
   CONFIG_INVALID: { retry: 'never', exit: 78 },
+  AUDIT_BROKEN: { retry: 'never', exit: 65 },
   TOKEN_REJECTED: { retry: 'never', wsClose: 4401, exit: 77 },
   NOT_GRANTED: { retry: 'never', wsClose: 4403, exit: 77 },
   VERSION_UNSUPPORTED: { retry: 'never', wsClose: 4426, exit: 76 },

@@ -29,6 +29,7 @@ const LENGTH_16 = 126;
 const LENGTH_64 = 127;
 const MASK_BYTES = 4;
 const LONGEST_HEADER_BYTES = 14;
+const NOTHING = Buffer.alloc(0);
 
 export class LinkReader {
   readonly #owner: LinkReaderOwner;
@@ -89,6 +90,8 @@ export class LinkReader {
     if (first === WHOLE_BINARY && isPlain && !this.#inFragments) {
       this.#state = 'bytes';
       if (this.#maskBit !== 0) this.#setMask(header, at + bytes - MASK_BYTES);
+      // An empty message is one as well: where none is expected, it breaks the protocol.
+      if (this.#payloadLeft === 0) this.#owner.onBytes(NOTHING);
     } else {
       this.#state = 'other';
       this.#noteKind(first);

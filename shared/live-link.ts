@@ -65,6 +65,16 @@ export class LiveLink implements LinkHandler, HeartbeatLink {
     return this.#mux.streamCount;
   }
 
+  /** What waits to be sent. */
+  get backlogBytes(): number {
+    return this.#mux.backlogBytes;
+  }
+
+  /** How much memory grown windows may take, and how much they do. */
+  get windowBudget(): { readonly usedBytes: number; readonly limitBytes: number } {
+    return { usedBytes: this.#mux.borrowedBytes, limitBytes: this.#options.windowBudgetBytes };
+  }
+
   get openForMs(): number {
     return performance.now() - this.#openedAtMs;
   }

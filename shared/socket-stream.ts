@@ -38,6 +38,10 @@ export class SocketStream implements ByteStream {
     return this.#socket.write(piece);
   }
 
+  writeCopy(borrowed: Buffer): boolean {
+    return this.write(Buffer.from(borrowed));
+  }
+
   end(): void {
     if (this.alive) this.#socket.end();
   }

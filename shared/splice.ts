@@ -7,6 +7,7 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
+import type { BorrowedReads } from './borrowed-reads.js';
 import type { ByteStream, ByteStreamHandler } from './byte-stream.js';
 import type { Deadlines, Watched } from './deadlines.js';
 import { TunnelError } from './errors.js';
@@ -21,6 +22,8 @@ export interface SpliceOptions {
   readonly deadlines: Deadlines;
   /** Ends the splice after this long without a byte in either direction; Infinity: never. */
   readonly idleMs: number;
+  /** How the socket is read; absent: by its 'data' events. */
+  readonly reads?: BorrowedReads;
   /** Bytes that go to the stream in front of the socket's first ones, in the same frame; with its end if it sends none. */
   readonly preface?: Buffer;
   /** Where bytes are counted. */
@@ -49,7 +52,8 @@ export class Splice implements ByteStreamHandler, Watched {
     this.#preface = options.preface;
     this.#idleAtMs = options.deadlines.nowMs + options.idleMs;
     options.deadlines.watch(this);
-    socket.on('data', this.#onSocketData);
+    if (options.reads === undefined) socket.on('data', this.#onSocketData);
+    else options.reads.onBytes = this.#onBorrowed;
     socket.on('drain', this.#onSocketDrain);
     socket.on('end', this.#onSocketEnd);
     socket.on('error', this.#onSocketError);
@@ -103,11 +107,20 @@ export class Splice implements ByteStreamHandler, Watched {
   }
 
   readonly #onSocketData = (piece: Buffer): void => {
-    this.#touch();
-    this.#traffic.fromSocketBytes += piece.length;
-    if (this.#preface !== undefined) this.#sendPreface();
+    this.#note(piece);
     if (!this.#stream.write(piece)) this.#socket.pause();
   };
+
+  readonly #onBorrowed = (bytes: Buffer): void => {
+    this.#note(bytes);
+    if (!this.#stream.writeCopy(bytes)) this.#socket.pause();
+  };
+
+  #note(bytes: Buffer): void {
+    this.#touch();
+    this.#traffic.fromSocketBytes += bytes.length;
+    if (this.#preface !== undefined) this.#sendPreface();
+  }
 
   readonly #onSocketDrain = (): void => {
     this.#stream.resume();

@@ -66,6 +66,8 @@ test('a hook that fails, hangs or is missing says so', async (t) => {
   });
   const hanging = new DnsExecSolver({ command: hookOf(temporaryFolder(t), 'exec sleep 30'), timeoutMs: 100 });
   await assert.rejects(hanging.present(challenge), /took longer than 100 ms/);
+  const flooding = new DnsExecSolver({ command: hookOf(temporaryFolder(t), 'exec yes') });
+  await assert.rejects(flooding.present(challenge), /wrote more than 65536 bytes/);
   await assert.rejects(new DnsExecSolver({ command: join(folder, 'none') }).cleanup(challenge), /ENOENT/);
 });
 

@@ -1,14 +1,19 @@
 /** How a relay proves its hostnames to pebble: each challenge type, from one to the next, two CAs, external accounts. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
+import { Secret } from '../shared/secret.js';
 import { startTestDns } from './support/acme-dns.js';
-import { type AcmeWorld, acmeHome, acmeWorld, handshake, ordersAt, serialAt } from './support/acme-world.js';
+import { type AcmeWorld, acmeHome, acmeWorld, getPlain, handshake, ordersAt, serialAt } from './support/acme-world.js';
 import { recordingLog } from './support/attack.js';
 import { APP, appTunnel } from './support/carry.js';
 import { freePort } from './support/free-port.js';
+import { startHostileCa } from './support/hostile-ca.js';
 import { startPebble } from './support/pebble.js';
+import { TestCa } from './support/test-ca.js';
+import { until } from './support/within.js';
 import { DOMAIN, type RunningRelay } from './support/world.js';
 
 const NOBODY = 'http://127.0.0.1:9';
@@ -60,6 +65,25 @@ for (const [from, to, closed] of [
   });
 }
 
+test('a hostname that is claimed to end at home while its order runs is not proven any more', async (t) => {
+  const ca = await startHostileCa(t, APP);
+  const challenges = [{ type: 'http-01', url: `${ca.directoryUrl}/wait`, token: 'token', status: 'pending' }];
+  const identifier = { type: 'dns', value: APP };
+  ca.answers.set('/authz', { status: 'pending', identifier, challenges });
+  const [https, http] = [await freePort(), await freePort()];
+  const own = await TestCa.make();
+  const options = { acme: 'challenges: [http-01]', https, http };
+  const home = await acmeHome(t, { ...ca, root: async () => own.certPem }, options);
+  const { key, cert } = await own.issue(DOMAIN);
+  CertificateStore.open(home.config.stateDir).save(IMPORTED_CA, DOMAIN, { chainPem: cert, keyPem: new Secret(key) });
+  const relay = await home.start(t);
+  await relay.client(t, [appTunnel(NOBODY)], { noWait: true });
+  const ask = () => getPlain(http, '/.well-known/acme-challenge/token', APP);
+  await until(10_000, 'the answer', async () => ((await ask()).status === 200 ? true : undefined));
+  await relay.client(t, [appTunnel('tcp://127.0.0.1:9', 'tls: passthrough')], { clientId: 'another' });
+  assert.equal((await ask()).status, 308);
+});
+
 test('with DNS-01 a wildcard serves every name below it, and no name has a certificate of its own', async (t) => {
   const dns = await startTestDns(t);
   if (!dns) return;
@@ -98,10 +122,17 @@ test('the CA asks for an external account, and the second CA issues while the fi
   if (!second) return;
   const fallback = `{ directory_url: "${second.directoryUrl}", ca_file: "${second.caFile}", external_account: { kid: kid-1, hmac: ${hmac} } }`;
   const gone = { ...second, directoryUrl: `https://localhost:${await freePort()}/dir` };
-  const home = await acmeHome(t, gone, { https, http, acme: `fallbacks: [${fallback}]` });
+  const lines: string[] = [];
+  const log = recordingLog(lines);
+  const home = await acmeHome(t, gone, { https, http, log, acme: `fallbacks: [${fallback}]` });
   await servingApp(t, { home });
   assert.equal(await namesAt(https, APP), `DNS:${APP}`);
   const kept = readdirSync(join(home.config.stateDir, 'certificates')).filter((name) => name.startsWith('localhost'));
   assert.deepEqual(kept, [`localhost-${second.port}-dir`]);
-  assert.ok(existsSync(join(home.config.stateDir, 'accounts', `localhost-${second.port}-dir`, 'account.json')));
+  const account = join(home.config.stateDir, 'accounts', `localhost-${second.port}-dir`);
+  assert.ok(existsSync(join(account, 'account.json')));
+  const said = lines.join('\n');
+  assert.match(said, /account registered/);
+  const secrets = [hmac, ...readFileSync(join(account, 'account-key.pem'), 'utf8').split('\n').slice(1, -2)];
+  for (const secret of [...secrets, 'PRIVATE KEY']) assert.ok(!said.includes(secret), 'no key is logged');
 });

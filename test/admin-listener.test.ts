@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ACTION_FIELD, AdminListener } from '../relay-server/ops/admin-listener.js';
+import { AdminListener } from '../relay-server/ops/admin-listener.js';
+import { ACTION_FIELD } from '../shared/admin-server.js';
 import { TunnelError } from '../shared/errors.js';
 import { adminSubject, relayStatus } from './support/relay-status.js';
 
@@ -58,7 +59,7 @@ test('HEAD gives the head alone; unknown paths and other methods are refused', a
   const admin = await listen(t);
   const head = await ask(admin, '/healthz', {}, 'HEAD');
   assert.deepEqual([head.status, head.body, head.headers['content-length']], [200, '', '3']);
-  assert.equal((await ask(admin, '/api/v1/sessions')).status, 404);
+  assert.equal((await ask(admin, '/api/v1/nothing')).status, 404);
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
     const reply = await ask(admin, '/healthz', {}, method);
     assert.deepEqual([reply.status, reply.headers.allow], [405, 'GET, HEAD'], method);

@@ -72,7 +72,7 @@ test('what expired long ago, and what is known of attempts that old, leaves the 
   const { store } = openStore(t);
   const nowMs = Date.now();
   store.save('one', 'a.test', await certificate('a.test', 5));
-  store.save('one', 'b.test', await certificate('b.test', 20));
+  store.save('one', 'b.test', await certificate('b.test', 40));
   store.saveAttempts('c.test', { failures: 1 });
   store.removeOld(nowMs + 34 * 86_400_000);
   assert.deepEqual(

@@ -107,6 +107,19 @@ test('an offline end-to-end hostname gets an alert, and a page under no circumst
   assert.equal(await knock(relay.port('https'), VAULT), ALERT);
 });
 
+test('another relay on the same state folder does not end its TLS either, by a wildcard that it serves since before', async (t) => {
+  const { certificate, origin } = await makeWorld(t);
+  const home = new RelayHome(t, { yaml: 'limits: { hold_timeout: 100ms }' });
+  const world = { home, certificate, origin };
+  const [first, second] = [await home.start(t), await home.start(t)];
+  const port = second.port('https');
+  await second.client(t, [relayTunnel(origin, '*.relay.localhost')], { clientId: 'wild' });
+  assert.match(await knock(port, VAULT), /^certificate /);
+  await claimOnce(t, world, first);
+  assert.equal(await knock(port, VAULT), 'ERR_SSL_TLSV1_UNRECOGNIZED_NAME');
+  assert.match(await knock(port, OTHER), /^certificate /);
+});
+
 test('the same token cannot claim it with tls: relay, neither the same client nor another one', async (t) => {
   const world = await makeWorld(t);
   const relay = await world.home.start(t);
@@ -276,8 +289,8 @@ test('the operator sees the names, and after relay host forget a client may clai
   const io = recordingIo();
   runHostList({ config }, io);
   assert.match(io.printed.join('\n'), /vault\.relay\.localhost +at the client +home/);
-  assert.throws(() => runHostForget(OTHER, { config }, io), { code: 'USAGE_INVALID' });
-  runHostForget('Vault.relay.localhost', { config }, io);
+  await assert.rejects(runHostForget(OTHER, { config }, io), { code: 'USAGE_INVALID' });
+  await runHostForget('Vault.relay.localhost', { config }, io);
   assert.equal(await knock(relay.port('https'), VAULT), ALERT);
   await relay.client(t, [relayTunnel(world.origin)], { clientId: 'second' });
   assert.equal(await knock(relay.port('https'), VAULT), `certificate DNS:${VAULT}`);

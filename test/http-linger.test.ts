@@ -27,6 +27,10 @@ class PromptOrigin implements ByteStream {
     return true;
   }
 
+  writeCopy(): boolean {
+    return this.write();
+  }
+
   end(): void {}
   reset(): void {
     this.alive = false;
@@ -61,6 +65,7 @@ function makeSite(deadlines: Deadlines): HttpSite {
     forwarded: (_head, requestId) => ({ forwardedFor: '', realIp: '', proto: 'https', forwarded: '', requestId }),
     requestId: () => 'id',
     refused: () => {},
+    exchanged: () => {},
     closed: () => {},
   };
 }

@@ -44,7 +44,7 @@ function expected(role: 'relay' | 'client', frames: readonly FrameToSend[]): Hea
     const rightMask = (frame.mask !== undefined) === (role === 'relay');
     const ours = frame.first === BINARY && rightMask && !frame.longLength && !inFragments;
     (ours ? bytes : other).push(ours ? frame.payload : encode(frame));
-    if (!ours || frame.payload.length > 0) order += ours ? 'b' : 'o';
+    order += ours ? 'b' : 'o';
     const opcode = frame.first & 0x0f;
     if (!ours && opcode < 8) inFragments = (frame.first & 0x80) === 0;
     if (opcode === 8) break;

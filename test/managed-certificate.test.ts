@@ -27,7 +27,9 @@ function world(t: TestContext, random = 0) {
     orders,
     questions,
     cas: undefined,
+    onIssued: undefined,
     onChange: () => {},
+    mayHave: () => true,
     keyType: undefined,
     log: silentLog,
   };

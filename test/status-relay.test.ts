@@ -107,3 +107,47 @@ test('another program at the admin address is LINK_LOST', async (t) => {
     await assert.rejects(fetchRelayStatus(await impostor(t, answer)), { code: 'LINK_LOST' }, answer);
   }
 });
+
+test('the newest refusal is shown with its cure, and rates where they are known', () => {
+  const status = relayStatus({ lastRefusal: { code: 'TOKEN_REJECTED', atMs: NOW_MS - 65_000 } });
+  const text = formatRelayStatus(status, NOW_MS, () => ({ in: 2_048, out: 10 }));
+  assert.match(text, /^ {2}NAME .* IN {7}OUT {6}IN\/S {5}OUT\/S$/m);
+  assert.match(text, /^ {2}home .* 2\.0 KiB {2}3\.0 MiB {2}2\.0 KiB {2}10 B$/m);
+  assert.match(text, /\n\nLAST REFUSAL: TOKEN_REJECTED, 1m 5s ago\n {2}.*relay token rotate NAME/);
+});
+
+test('--watch shows it again and again, also while the relay is away', async (t) => {
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
+  t.after(() => admin.close());
+  const config = await configWith(t, `127.0.0.1:${admin.address.port}`);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 2) void admin.close();
+    if (line.startsWith('Cannot ask the relay')) stop.abort();
+  };
+  await runStatus({ config, watch: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  assert.match(seen[0] ?? '', /^Relay {6}example\.com running[\s\S]*IN\/S/);
+  assert.match(seen[1] ?? '', /^Relay {6}example\.com running/);
+  assert.match(seen.at(-1) ?? '', /it is not running/);
+});
+
+test('--watch --json is one object per line, and a wrong configuration ends it', async (t) => {
+  const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
+  t.after(() => admin.close());
+  const config = await configWith(t, `127.0.0.1:${admin.address.port}`);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 2) stop.abort();
+  };
+  await runStatus({ config, watch: true, json: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  assert.deepEqual(
+    seen.map((line) => JSON.parse(line).domain),
+    ['example.com', 'example.com'],
+  );
+  const off = await configWith(t, 'off');
+  await assert.rejects(runStatus({ config: off, watch: true }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
+});

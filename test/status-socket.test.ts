@@ -211,3 +211,17 @@ test('how the certificate of an end-to-end tunnel stands, and which records prot
   assert.match(textOf({ notAfterMs: -1 }), /certificate expired on/);
   assert.ok(!textOf({ ...failed, lastError: '\x1b[2J' }).includes('\x1b'));
 });
+
+test('--watch shows clients that come and go, with rates', async (t) => {
+  const folder = await emptyFolder(t);
+  const stop = new AbortController();
+  const seen: string[] = [];
+  const print = (line: string) => {
+    seen.push(line);
+    if (seen.length === 1) void openSocket(t, folder, clientStatus({ pid: process.pid, tunnels: [tunnelStatus()] }));
+    if (line.includes('IN/S')) stop.abort();
+  };
+  assert.equal(await runStatus({ folder, watch: true, watchEveryMs: 20, signal: stop.signal }, { print }), 0);
+  assert.match(seen[0] ?? '', /^Cannot show a status: no client of this user is running/);
+  assert.match(seen.at(-1) ?? '', /FAILURES {2}IN\/S +OUT\/S\n.* 0 {9}0 B/);
+});

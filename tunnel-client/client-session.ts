@@ -42,6 +42,8 @@ export interface ClientSessionOptions {
   readonly dial: (sessionId: string, signal: AbortSignal) => Promise<WelcomedLink>;
   readonly onUp: (tunnel: ClientTunnel) => void;
   readonly onDenied: (tunnel: ClientTunnel, denied: Denied) => void;
+  /** A link is gone. */
+  readonly onLinkClosed: (code: ErrorCode) => void;
   /** The last link is gone. */
   readonly onClosed: () => void;
 }
@@ -146,6 +148,7 @@ export class ClientSession {
 
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
+    this.#options.onLinkClosed(error.code);
     this.#options.log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0 || retryOf(error.code) === 'never') this.#end(error);
     if (this.#links.size === 0) this.#onAllClosed();

@@ -4,6 +4,8 @@
  * Owned by: Client. Written by the session (state) and by origin connections (counts).
  */
 import type { ErrorCode } from '../shared/errors.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
 import type { SpliceTraffic } from '../shared/splice.js';
 import type { HomeCertificate, LastError, TunnelStatus } from './client-status.js';
 import type { TunnelSpec } from './tunnel-config.js';
@@ -17,8 +19,10 @@ export class ClientTunnel {
   openStreams = 0;
   totalStreams = 0;
   readonly traffic: SpliceTraffic = { toSocketBytes: 0, fromSocketBytes: 0 };
+  /** Claims and origins that failed. */
+  readonly failures = new CodeCounts();
   #spec: TunnelSpec;
-  #failures = 0;
+  #exchanges: ExchangeMetrics | undefined;
   #lastError: LastError | undefined;
 
   constructor(spec: TunnelSpec) {
@@ -29,6 +33,12 @@ export class ClientTunnel {
     return this.#spec;
   }
 
+  /** What its HTTP exchanges add up to, where TLS ends at this client; made for the first of them. */
+  get exchanges(): ExchangeMetrics {
+    this.#exchanges ??= new ExchangeMetrics();
+    return this.#exchanges;
+  }
+
   /** Counts for visitors who come from now on. */
   change(spec: TunnelSpec): void {
     this.#spec = spec;
@@ -36,7 +46,7 @@ export class ClientTunnel {
 
   /** A claim or an origin failed. */
   fail(code: ErrorCode, message: string): void {
-    this.#failures += 1;
+    this.failures.count(code);
     this.#lastError = { code, message, atMs: Date.now() };
   }
 
@@ -50,7 +60,7 @@ export class ClientTunnel {
       totalStreams: this.totalStreams,
       bytesIn: this.traffic.toSocketBytes,
       bytesOut: this.traffic.fromSocketBytes,
-      failures: this.#failures,
+      failures: [...this.failures.entries()].reduce((sum, [, count]) => sum + count, 0),
       lastError: this.#lastError,
       tls: this.spec.tls,
       certificate,

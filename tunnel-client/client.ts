@@ -8,21 +8,27 @@
  * Owns: the session, the tunnels, the clock of deadlines, the network watch, the home edge. Owned by: the verb `tunnel up`.
  * The one door of p-retry.
  */
+
 import pRetry from 'p-retry';
+import { AccessLog } from '../shared/access-log/access-log.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, retryOf, type TunnelError } from '../shared/errors.js';
 import { offersHttp2 } from '../shared/http2/http2-mode.js';
 import type { Log } from '../shared/log.js';
 import type { Denied } from '../shared/messages.js';
+import { CodeCounts } from '../shared/metrics/code-counts.js';
+import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
+import { type ClientCounts, clientMetrics } from './client-metrics.js';
 import { ClientSession } from './client-session.js';
 import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
 import { HomeEdge } from './home-edge.js';
+import type { HomeSiteHost } from './home-site.js';
 import { NetworkWatch } from './network-watch.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
@@ -62,7 +68,14 @@ export class Client {
   readonly #token: Token;
   readonly #tunnels = new Map<string, ClientTunnel>();
   readonly #deadlines = new Deadlines();
+  readonly #processMetrics = new ProcessMetrics(this.#deadlines);
+  readonly #counts: ClientCounts = {
+    reconnects: new CodeCounts(),
+    linksClosed: new CodeCounts(),
+    handshakes: { done: 0, failed: 0 },
+  };
   readonly #network: NetworkWatch;
+  readonly #access: AccessLog;
   #home: HomeEdge;
   /** Of earlier configs, until their visitors are done. */
   readonly #oldHomes = new Map<HomeEdge, NodeJS.Timeout>();
@@ -84,6 +97,7 @@ export class Client {
     this.#options = options;
     this.#token = parseToken(options.config.token);
     for (const spec of options.config.tunnels) this.#tunnels.set(spec.name, new ClientTunnel(spec));
+    this.#access = new AccessLog(options.config.accessLog, options.log);
     this.#home = this.#openHome(this.#tunnels.values());
     this.#network = new NetworkWatch(() => this.#onNetworkChanged());
   }
@@ -111,6 +125,7 @@ export class Client {
     } finally {
       await this.#goodBye();
       this.#release();
+      await this.#access.close();
     }
   }
 
@@ -130,6 +145,16 @@ export class Client {
       reconnects: Math.max(0, this.#sessionCount - 1),
       lastError: this.#lastError,
     };
+  }
+
+  /** What Prometheus reads, in its text format. */
+  metrics(): string {
+    return clientMetrics({
+      status: this.status(),
+      counts: this.#counts,
+      tunnels: this.#tunnels.values(),
+      process: this.#processMetrics,
+    });
   }
 
   /**
@@ -152,6 +177,7 @@ export class Client {
     }
     this.#giveBack(changes.release, new Set(wanted.tunnels.map(({ name }) => name)));
     for (const spec of changes.claim) this.#claim(spec.name, tunnels.get(spec.name));
+    this.#access.configure(this.#options.config.accessLog);
     this.#options.events.changed();
     return changes;
   }
@@ -250,8 +276,28 @@ export class Client {
     const { config, log } = this.#options;
     const { dialMs, acme, stateDir } = config;
     const onCertificate = (tunnel: ClientTunnel, news: CertificateNews) => this.#onCertificate(tunnel, news);
+    const exchanged: HomeSiteHost['exchanged'] = (record, visitor, tunnel) => {
+      const { spec } = tunnel;
+      tunnel.exchanges.note(record);
+      this.#access.exchanged(record, {
+        visitor,
+        tunnel: spec.name,
+        public: record.request?.hostname ?? spec.host ?? '',
+      });
+    };
     const http2 = offersHttp2(config.http2);
-    const options = { deadlines: this.#deadlines, dialMs, http2, acme, stateDir, log, onCertificate };
+    const { handshakes } = this.#counts;
+    const options = {
+      deadlines: this.#deadlines,
+      dialMs,
+      http2,
+      acme,
+      stateDir,
+      log,
+      onCertificate,
+      exchanged,
+      handshakes,
+    };
     try {
       return HomeEdge.open(tunnels, options);
     } catch (error) {
@@ -290,6 +336,7 @@ export class Client {
       dial: (sessionId, signal) => this.#dial(sessionId, signal),
       onUp: (tunnel) => this.#onUp(tunnel),
       onDenied: (tunnel, denied) => this.#onDenied(session, tunnel, denied),
+      onLinkClosed: (code) => this.#counts.linksClosed.count(code),
       onClosed: () => this.#sessions.delete(session),
     });
     this.#session = session;
@@ -352,6 +399,7 @@ export class Client {
   async #wait(error: TunnelError): Promise<void> {
     this.#lastError = { code: error.code, message: error.message, atMs: Date.now() };
     if (!this.#mayRetry(error)) return;
+    this.#counts.reconnects.count(error.code);
     const delayMs = this.#backoff.next(error, this.#servedMs);
     this.#retryAtMs = performance.now() + delayMs;
     this.#setState('waiting');

@@ -38,8 +38,11 @@ export function configChanges(running: TunnelConfig, wanted: TunnelConfig): Conf
 }
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
-export function withChanges(running: TunnelConfig, { tunnels, dialMs, drainMs, log }: TunnelConfig): TunnelConfig {
-  return { ...running, tunnels, dialMs, drainMs, log: { ...running.log, level: log.level } };
+export function withChanges(
+  running: TunnelConfig,
+  { tunnels, dialMs, drainMs, log, accessLog }: TunnelConfig,
+): TunnelConfig {
+  return { ...running, tunnels, dialMs, drainMs, accessLog, log: { ...running.log, level: log.level } };
 }
 
 /** Whether the relay has been told all that it needs to know about the new one. */
@@ -61,17 +64,31 @@ function asKey(name: string): string {
 
 type Options = ReadonlyMap<string, string>;
 
-function nowOptions({ dialMs, drainMs, log }: TunnelConfig): Options {
+function nowOptions({ dialMs, drainMs, log, accessLog }: TunnelConfig): Options {
   return options([
     ['connect_timeout', dialMs],
     ['drain_timeout', drainMs],
     ['log.level', log.level],
+    ['access_log', accessLog],
   ]);
 }
 
 function laterOptions(config: TunnelConfig): Options {
-  const { relayUrl, relayAddress, relayCa, token, links, clientId, log, tunnels, dialMs, drainMs, path, ...rest } =
-    config;
+  const {
+    relayUrl,
+    relayAddress,
+    relayCa,
+    token,
+    links,
+    clientId,
+    log,
+    accessLog,
+    tunnels,
+    dialMs,
+    drainMs,
+    path,
+    ...rest
+  } = config;
   return options([
     ['relay_url', relayUrl.href],
     ['relay_address', relayAddress],

@@ -4,6 +4,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
+import { BorrowedReads } from '../shared/borrowed-reads.js';
 import { TunnelError } from '../shared/errors.js';
 import { hostnameOf } from '../shared/hostname.js';
 import { H2cOrigin } from './h2c-origin.js';
@@ -15,10 +16,15 @@ export interface DialOriginOptions {
   readonly timeoutMs: number;
   /** Bytes for the start of the TCP connection, before TLS: a PROXY header. */
   readonly preamble: Buffer | undefined;
+  /** Whether the caller can do with borrowed reads. */
+  readonly borrows?: boolean;
   /** The name for SNI when the origin is an IP address: the public hostname. */
   readonly serverName: string;
-  /** A connection that speaks HTTP/1.1, or whatever the visitor does: the socket, but for an h2c origin. */
-  readonly onOpen: (socket: Duplex) => void;
+  /**
+   * A connection that speaks HTTP/1.1, or whatever the visitor does: the socket, but for an h2c origin. `reads` tells how
+   * it is read; undefined: by its 'data' events, as every socket with TLS.
+   */
+  readonly onOpen: (socket: Duplex, reads: BorrowedReads | undefined) => void;
   readonly onFail: (error: TunnelError) => void;
 }
 
@@ -30,6 +36,7 @@ export function dialOrigin(options: DialOriginOptions): () => void {
 class OriginDial {
   readonly #options: DialOriginOptions;
   #socket: Duplex | undefined;
+  #reads: BorrowedReads | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reached: 'nothing' | 'tcp' = 'nothing';
 
@@ -38,10 +45,12 @@ class OriginDial {
   }
 
   start(): () => void {
-    const { target, timeoutMs } = this.#options;
+    const { target, timeoutMs, borrows } = this.#options;
+    if (borrows === true && target.scheme !== 'https' && target.scheme !== 'h2c') this.#reads = new BorrowedReads();
+    const onread = this.#reads === undefined ? {} : { onread: this.#reads.onread };
     const where = target.path === undefined ? { host: target.host, port: target.port } : { path: target.path };
     this.#timer = setTimeout(() => this.#onTimeout(), timeoutMs);
-    const tcp = connect({ ...where, allowHalfOpen: target.scheme !== 'h2c', noDelay: true });
+    const tcp = connect({ ...where, ...onread, allowHalfOpen: target.scheme !== 'h2c', noDelay: true });
     this.#watch(tcp, 'connect', () => this.#onTcp(tcp));
     return () => this.#stop()?.destroy();
   }
@@ -83,7 +92,7 @@ class OriginDial {
 
   readonly #onOpen = (): void => {
     const socket = this.#stop();
-    if (socket !== undefined) this.#options.onOpen(socket);
+    if (socket !== undefined) this.#options.onOpen(socket, this.#reads);
   };
 
   readonly #onError = (error: NodeJS.ErrnoException): void => {

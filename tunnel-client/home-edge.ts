@@ -38,12 +38,17 @@ export interface HomeEdgeOptions extends HomeCertificatesOptions {
   readonly dialMs: number;
   /** Whether visitors are offered HTTP/2. */
   readonly http2: boolean;
+  readonly exchanged: HomeSiteHost['exchanged'];
+  /** Where TLS handshakes are counted. */
+  readonly handshakes: { done: number; failed: number };
 }
 
 export class HomeEdge implements HomeSiteHost {
   readonly deadlines: Deadlines;
   readonly dialMs: number;
   readonly log: Log;
+  readonly exchanged: HomeSiteHost['exchanged'];
+  readonly #handshakeCounts: HomeEdgeOptions['handshakes'];
   draining = false;
   readonly #offered: readonly string[];
   readonly #certificates: HomeCertificates;
@@ -59,6 +64,8 @@ export class HomeEdge implements HomeSiteHost {
     this.dialMs = options.dialMs;
     this.log = options.log;
     this.#offered = offeredProtocols(options.http2);
+    this.exchanged = options.exchanged;
+    this.#handshakeCounts = options.handshakes;
   }
 
   /**
@@ -108,6 +115,7 @@ export class HomeEdge implements HomeSiteHost {
       new HomeHandshake(socket, this.deadlines, (handshake, isSecure) => {
         this.#handshakes.delete(handshake);
         duplex.hasLastWords = false;
+        this.#handshakeCounts[isSecure ? 'done' : 'failed'] += 1;
         if (isSecure && isChallenge) socket.destroySoon();
         else if (isSecure) this.#serve(socket, duplex, { tunnel, opening });
         else this.log.debug({ tunnel: tunnel.spec.name, stream: opening.id }, 'TLS handshake failed');

@@ -9,6 +9,7 @@ import { type ErrorCode, TunnelError } from '../shared/errors.js';
 import { hostnameMatches } from '../shared/hostname.js';
 import { forwardedHost, forwardedNode } from '../shared/http/forwarded-fields.js';
 import {
+  type ExchangeRecord,
   HSTS_FIELD,
   type HttpLimits,
   type HttpRoute,
@@ -32,6 +33,8 @@ export interface HomeSiteHost {
   /** Counts a request of many on one connection; false when there are too many. */
   takeRequest(): boolean;
   giveBackRequest(): void;
+  /** An exchange of the tunnel's ended. What is to be kept of `record` must be copied. */
+  exchanged(record: ExchangeRecord, visitorAddress: string, tunnel: ClientTunnel): void;
   closed(connection: SiteConnection): void;
 }
 
@@ -100,6 +103,10 @@ export class HomeSite implements HttpSite {
 
   refused(code: ErrorCode): void {
     this.#host.log.debug({ tunnel: this.#tunnel.spec.name, code }, 'visitor refused');
+  }
+
+  exchanged(record: ExchangeRecord): void {
+    this.#host.exchanged(record, this.#visitorAddress, this.#tunnel);
   }
 
   closed(connection: SiteConnection): void {

@@ -8,9 +8,9 @@
  * Owns: two timers and its listeners on the output. Owned by: the `tunnel up` command, which owns the output.
  */
 import { displayWidth } from '../shared/terminal-text.js';
+import { TrafficRates } from '../shared/traffic-rates.js';
 import type { ClientStatus } from './client-status.js';
 import { paintLine, screenLines } from './screen-lines.js';
-import { TrafficRates } from './traffic-rates.js';
 
 /** What the screen needs of a terminal; `tty.WriteStream` has it. */
 export interface ScreenOutput {

@@ -10,6 +10,7 @@
  * Owns: the stream, and the socket until the splice has both. Owned by: nobody; it lives as long as they do.
  */
 import type { Duplex } from 'node:stream';
+import type { BorrowedReads } from '../shared/borrowed-reads.js';
 import type { Deadlines } from '../shared/deadlines.js';
 import { TunnelError, VERDICT_CONNECTED, verdictOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -92,10 +93,11 @@ export class OriginConnection implements StreamHandler {
     const { origin, proxyProtocol } = tunnel.spec;
     this.#stopDialling = dialOrigin({
       target: origin,
+      borrows: true,
       timeoutMs: this.#options.dialMs,
       preamble: proxyProtocol === undefined ? undefined : originProxyHeader(header, proxyProtocol),
       serverName: opening.authority.replace(/:\d+$/, ''),
-      onOpen: (socket) => this.#join(socket, tunnel, opening.trace === true),
+      onOpen: (socket, reads) => this.#join(socket, reads, tunnel, opening.trace === true),
       onFail: (error) => this.#onDialFailed(error, tunnel),
     });
   }
@@ -119,7 +121,7 @@ export class OriginConnection implements StreamHandler {
   }
 
   /** A followed visitor gets the verdict at once, so that the relay can tell the dial's time from the app's. */
-  #join(socket: Duplex, tunnel: ClientTunnel, isFollowed: boolean): void {
+  #join(socket: Duplex, reads: BorrowedReads | undefined, tunnel: ClientTunnel, isFollowed: boolean): void {
     this.#state = 'joined';
     if (isFollowed) this.#stream.write(CONNECTED);
     if (this.#bytes.length > 0) socket.write(this.#bytes);
@@ -130,6 +132,7 @@ export class OriginConnection implements StreamHandler {
       // The relay knows what the visitor is doing and ends what idles; here nothing may end a healthy connection.
       idleMs: Number.POSITIVE_INFINITY,
       ...(isFollowed ? {} : { preface: CONNECTED }),
+      ...(reads === undefined ? {} : { reads }),
       traffic: tunnel.traffic,
       onClose: () => this.#finish(),
     });

@@ -5,10 +5,10 @@
  */
 import { printable } from '../shared/printable.js';
 import { counted, displayWidth, fitted, padded, roundedBytes, roundedSpan } from '../shared/terminal-text.js';
+import type { Rate } from '../shared/traffic-rates.js';
 import { certificateText, isUsable } from './certificate-text.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
-import type { Rate } from './traffic-rates.js';
 
 export type Style = 'plain' | 'bold' | 'dim' | 'good' | 'warn' | 'bad';
 

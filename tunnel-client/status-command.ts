@@ -6,14 +6,14 @@ import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
+import { rateCells, TrafficRates } from '../shared/traffic-rates.js';
+import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { CAA_ADVICE, certificateText } from './certificate-text.js';
 import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 import { readAllStatuses } from './status-socket.js';
 
-export interface StatusOptions {
-  /** Print `{"clients":[…]}` instead of a table. */
-  readonly json?: boolean;
+export interface StatusOptions extends WatchOptions {
   /** Where the status sockets are; by default the folder of this user. */
   readonly folder?: string;
 }
@@ -26,7 +26,8 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
   program
     .command('status')
     .description('show the running clients of this user')
-    .option('--json', 'print one object')
+    .option('--json', 'print one object, or with --watch one per line')
+    .option('--watch', 'show it every two seconds, with rates, until it is ended')
     .action(async (options: StatusOptions) => {
       process.exitCode = await runStatus(options, io);
     });
@@ -37,25 +38,51 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
  * @throws {TunnelError} LINK_LOST (exit 69) when no client runs; with `json` the empty list is written before.
  */
 export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
+  if (options.watch) {
+    await watchStatus(options, io);
+    return 0;
+  }
   const place = options.folder === undefined ? {} : { folder: options.folder };
   const clients = await readAllStatuses(place);
   if (options.json) io.print(printable(JSON.stringify({ clients })));
-  if (clients.length === 0) {
-    throw new TunnelError(
-      'LINK_LOST',
-      'Cannot show a status: no client of this user is running. Start one with `tunnel up`.',
-    );
-  }
+  if (clients.length === 0) throw noClient();
   if (!options.json) io.print(clients.map((client) => formatStatus(client, Date.now())).join('\n\n'));
   return clients.some((client) => client.state === 'serving') ? 0 : EXIT_NOT_SERVING;
 }
 
+function noClient(): TunnelError {
+  return new TunnelError(
+    'LINK_LOST',
+    'Cannot show a status: no client of this user is running. Start one with `tunnel up`.',
+  );
+}
+
+/** As `runStatus` shows it, again and again; that no client runs is then no end. */
+async function watchStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<void> {
+  const place = options.folder === undefined ? {} : { folder: options.folder };
+  const rates = new Map<number, TrafficRates>();
+  const look = async () => {
+    const clients = await readAllStatuses(place);
+    if (options.json) return printable(JSON.stringify({ clients }));
+    if (clients.length === 0) throw noClient();
+    return clients.map((client) => formatStatus(client, Date.now(), ratesOf(client, rates))).join('\n\n');
+  };
+  await watchView(look, io, options);
+}
+
+function ratesOf({ pid, tunnels }: ClientStatus, all: Map<number, TrafficRates>): TrafficRates {
+  const rates = all.get(pid) ?? new TrafficRates();
+  all.set(pid, rates);
+  rates.measure(tunnels, Date.now());
+  return rates;
+}
+
 /** One client as text: a line about its session, a table of its tunnels, and what is wrong. */
-export function formatStatus(client: ClientStatus, nowMs: number): string {
+export function formatStatus(client: ClientStatus, nowMs: number, rates?: TrafficRates): string {
   return [
     headLine(client),
     ...(client.state === 'serving' ? [] : failureLines(client.lastError, nowMs)),
-    ...tunnelTable(client.tunnels),
+    ...tunnelTable(client.tunnels, rates),
     ...client.tunnels.flatMap((tunnel) => certificateLines(tunnel, nowMs)),
     ...client.tunnels.flatMap((tunnel) => tunnelFailureLines(tunnel, nowMs)),
   ].join('\n');
@@ -74,10 +101,16 @@ function headLine(client: ClientStatus): string {
   return facts.join(', ');
 }
 
-function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {
+function tunnelTable(tunnels: readonly TunnelStatus[], rates: TrafficRates | undefined): string[] {
   if (tunnels.length === 0) return ['  no tunnels'];
   const head = ['TUNNEL', 'STATE', 'PUBLIC URL', 'ORIGIN', 'TLS', 'VISITORS', 'IN', 'OUT', 'FAILURES'];
-  return tableLines([head, ...tunnels.map(tunnelRow)]).map((line) => `  ${line}`);
+  if (rates === undefined) return indented([head, ...tunnels.map(tunnelRow)]);
+  const rows = tunnels.map((tunnel) => [...tunnelRow(tunnel), ...rateCells(rates.of(tunnel.name))]);
+  return indented([[...head, 'IN/S', 'OUT/S'], ...rows]);
+}
+
+function indented(rows: readonly (readonly string[])[]): string[] {
+  return tableLines(rows).map((line) => `  ${line}`);
 }
 
 function tunnelRow(tunnel: TunnelStatus): string[] {

@@ -5,6 +5,7 @@
  * What the command line says (tunnel-overrides.ts) comes before what the file says. Owns nothing. Used by: the verbs of
  * `tunnel`.
  */
+import { type AccessConfig, readAccessLog } from '../shared/access-log/access-config.js';
 import type { Address } from '../shared/address.js';
 import { type AcmeConfig, type AcmePlace, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
@@ -17,6 +18,7 @@ import {
   dialAddress,
   duration,
   hostnamePattern,
+  listenAddress,
   orOff,
   textKind,
 } from '../shared/config-kinds.js';
@@ -62,6 +64,10 @@ export interface TunnelConfig {
   /** In the order of the file; may be empty. */
   readonly tunnels: TunnelSpec[];
   readonly log: LogConfig;
+  /** Health and metrics; undefined for none. */
+  readonly admin: Address | undefined;
+  /** Of tunnels whose TLS ends here; the relay knows nothing of their requests. */
+  readonly accessLog: AccessConfig;
   /** How long one attempt to reach the relay may take, in milliseconds. */
   readonly dialMs: number;
   /** How long streams may finish after a signal, in milliseconds. */
@@ -161,6 +167,7 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
   const relayCa = root.value('relay_ca_file', certificateFile(root.folder), { default: undefined });
   const token = root.secret('token', { override: before.token });
   const acme = root.section('acme', (section) => readAcme(section, AT_HOME));
+  const ownStateDir = root.path('state_dir', { default: undefined }) ?? stateDir;
   return {
     relayUrl: before.relayUrl ?? relayUrl,
     relayAddress: before.relayAddress ?? relayAddress,
@@ -177,9 +184,11 @@ export function readTunnel(root: Fields, before: Overrides = NO_OVERRIDES, state
     drainMs: root.duration('drain_timeout', { default: 30 * SECOND }),
     http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
     acme,
-    stateDir: root.path('state_dir', { default: undefined }) ?? stateDir,
+    stateDir: ownStateDir,
     tunnels: readTunnels(root, acme),
     log: root.section('log', readLogConfig),
+    admin: root.value('admin', orOff(listenAddress), { default: undefined }),
+    accessLog: root.section('access_log', (fields) => readAccessLog(fields, ownStateDir, 'stderr')),
     path: undefined,
   };
 }

@@ -4,9 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { formatAddress } from '../shared/address.js';
+import type { AdminServer } from '../shared/admin-server.js';
 import { asTunnelError, exitOf, TunnelError } from '../shared/errors.js';
 import { createLog, type Log, type ProgramLog } from '../shared/log.js';
 import { onStopSignal } from '../shared/stop-signal.js';
+import { listenForAdmin } from './admin-listener.js';
 import { Client, type ClientEvents } from './client.js';
 import { clientIdOf } from './client-id.js';
 import { ClientService } from './client-service.js';
@@ -67,6 +70,7 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
     events: face.events,
   });
   const status = await openStatus(client, face.log);
+  const admin = await openAdmin(client, config, face.log);
   const read = () => readConfig(target, options);
   const service: ClientService = new ClientService({ client, log: face.log, path: config.path, read });
   const drain = () => {
@@ -85,7 +89,7 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
   } finally {
     stopListening();
     service.close();
-    await status?.close();
+    await Promise.all([status?.close(), admin?.close()]);
   }
 }
 
@@ -103,6 +107,19 @@ async function openStatus(client: Client, log: Log): Promise<StatusSocket | unde
     return await StatusSocket.open(() => client.status());
   } catch (error) {
     log.warn({ reason: asTunnelError(error).message }, 'tunnel status will not find this client');
+    return undefined;
+  }
+}
+
+/** Visitors come before the watching of them: a client whose metrics nobody can read serves all the same. */
+async function openAdmin(client: Client, { admin }: TunnelConfig, log: Log): Promise<AdminServer | undefined> {
+  if (admin === undefined) return undefined;
+  try {
+    const server = await listenForAdmin(admin, client);
+    log.info({ address: formatAddress(server.address) }, 'answering health and metrics');
+    return server;
+  } catch (error) {
+    log.error({ reason: asTunnelError(error).message }, 'health and metrics cannot be asked for');
     return undefined;
   }
 }

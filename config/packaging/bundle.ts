@@ -68,11 +68,16 @@ const embeddable: Plugin = {
   },
 };
 
+/** What shared/package-file.ts is asked for, beside package.json. */
+const EMBEDDED = [UNITS, 'config/openapi'];
+
 /** Stands for shared/package-file.ts: the texts are in it. */
 function packageFileModule(): string {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const texts: Record<string, string> = { 'package.json': JSON.stringify({ version }) };
-  const entries = readdirSync(join(ROOT, UNITS), { recursive: true, withFileTypes: true });
+  const entries = EMBEDDED.flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true }),
+  );
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   for (const file of files.sort()) texts[relative(ROOT, file)] = readFileSync(file, 'utf8');
   return `

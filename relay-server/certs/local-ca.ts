@@ -20,6 +20,7 @@ import {
   type CertificateLog,
   type CertificateSource,
   type CertificateStatus,
+  type IssuedCertificate,
   tlsServerOptions,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
@@ -39,6 +40,7 @@ const MAX_PLAIN_NAME = 200;
 
 export interface LocalCaOptions {
   readonly log?: CertificateLog;
+  readonly onIssued?: (issued: IssuedCertificate) => void;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
   /** How many server certificates are kept, in memory and on disk; 1,000 when left out. */
@@ -59,6 +61,7 @@ export class LocalCa implements CertificateSource {
   readonly #caCertificate: X509Certificate;
   readonly #folder: string;
   readonly #log: CertificateLog | undefined;
+  readonly #onIssued: LocalCaOptions['onIssued'];
   readonly #now: () => number;
   readonly #maxCertificates: number;
   /** By hostname, least recently used first. */
@@ -75,6 +78,7 @@ export class LocalCa implements CertificateSource {
     this.#caCertificate = new X509Certificate(ca.certPem);
     this.#folder = path.join(localCaFolder(stateDir), 'certs');
     this.#log = options.log;
+    this.#onIssued = options.onIssued;
     this.#now = options.now ?? Date.now;
     this.#maxCertificates = options.maxCertificates ?? DEFAULT_MAX_CERTIFICATES;
     this.#timer = setInterval(() => void this.renew(), RENEWAL_INTERVAL_MS);
@@ -178,6 +182,7 @@ export class LocalCa implements CertificateSource {
     const certPem = await makeServerCertificate(this.#ca, name, keyPem, { fromMs: nowMs - BACKDATED_MS, toMs });
     writeFileAtomic(this.#fileOf(name), keyPem + certPem);
     this.#log?.info({ hostname: name, expires: new Date(toMs).toISOString() }, 'certificate made by local CA');
+    this.#onIssued?.({ hostname: name, issuer: 'local-ca', notAfterMs: toMs });
     return { keyPem, certPem };
   }
 

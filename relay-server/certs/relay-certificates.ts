@@ -12,7 +12,12 @@ import type { SecureContext } from 'node:tls';
 import { checkAcme } from '../../shared/certs/acme-check.js';
 import { AcmeService } from '../../shared/certs/acme-service.js';
 import { CertificateFiles } from '../../shared/certs/certificate-files.js';
-import { type CertificateSource, type CertificateStatus, wildcardOf } from '../../shared/certs/certificates.js';
+import {
+  type CertificateSource,
+  type CertificateStatus,
+  type IssuedCertificate,
+  wildcardOf,
+} from '../../shared/certs/certificates.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { shortened } from '../../shared/printable.js';
@@ -29,6 +34,7 @@ export interface RelayCertificatesOptions {
   readonly log: Log;
   /** Whether a hostname may still be claimed; one that may not is not renewed. Without a certificate: whether it is. */
   readonly isWanted: (hostname: string, hasCertificate: boolean) => boolean;
+  readonly onIssued?: ((issued: IssuedCertificate) => void) | undefined;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: (() => number) | undefined;
   /** How long a claim waits; 60 s when left out. */
@@ -50,14 +56,15 @@ export class RelayCertificates {
   static async open(config: RelayConfig, options: RelayCertificatesOptions): Promise<RelayCertificates> {
     const { tls, stateDir } = config;
     const { log } = options;
+    const issued = options.onIssued ? { onIssued: options.onIssued } : {};
     if (tls.mode === 'local-ca')
-      return new RelayCertificates(await LocalCa.open(stateDir, { log }), undefined, options);
+      return new RelayCertificates(await LocalCa.open(stateDir, { log, ...issued }), undefined, options);
     if (tls.mode === 'files') {
       return new RelayCertificates(CertificateFiles.open(tls.certificates, { log }), undefined, options);
     }
     checkAcme(config.acme);
     const { isWanted, now } = options;
-    const acme = AcmeService.open(config.acme, { stateDir, log, isWanted, ...(now ? { now } : {}) });
+    const acme = AcmeService.open(config.acme, { stateDir, log, isWanted, ...issued, ...(now ? { now } : {}) });
     return new RelayCertificates(acme.certificates, acme, options);
   }
 

@@ -26,15 +26,14 @@ import { ACME_ALPN } from '../../shared/certs/tls-alpn-solver.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
-import { HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
+import { type ExchangeRecord, HSTS_FIELD, type HttpLimits, type SiteConnection } from '../../shared/http/http-site.js';
 import { offeredProtocols, serveVisitor } from '../../shared/http2/serve-visitor.js';
 import type { Log } from '../../shared/log.js';
 import { isOpeningText } from '../../shared/opening.js';
-import { newRequestId } from '../../shared/request-id.js';
-import { Splice } from '../../shared/splice.js';
 import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
-import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import type { Tunnel } from '../sessions/tunnel.js';
+import { carryVisit, type OnCarried } from './carry-visit.js';
 import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
   ALERT_DECODE_ERROR,
@@ -52,6 +51,8 @@ export interface EdgeOptions {
   readonly domain: string;
   readonly routes: Routes;
   readonly certificates: CertificateSource;
+  /** Whether TLS of this hostname must not end here, as the state folder has it: another relay may share that. */
+  readonly isProtected: (hostname: string) => boolean;
   /** The certificate that answers a CA's TLS-ALPN-01 challenge for this name; undefined while none runs. */
   readonly challengeContextFor: (serverName: string) => SecureContext | undefined;
   readonly visitors: Visitors;
@@ -70,6 +71,10 @@ export interface EdgeOptions {
   /** A connection to the relay's own name, after its TLS handshake. */
   readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
   readonly refused: (code: ErrorCode) => void;
+  /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
+  readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
+  /** A connection whose TLS ends elsewhere ended. */
+  readonly carried: OnCarried;
 }
 
 /** What is known of a connection before TLS; the TLS socket itself has no way back to it. */
@@ -87,6 +92,8 @@ export class Edge implements SiteHost {
   readonly visitors: Visitors;
   readonly traces: Traces;
   draining = false;
+  /** TLS handshakes since the start. */
+  readonly handshakes = { done: 0, failed: 0 };
   readonly #options: EdgeOptions;
   #http2: boolean;
   #server: Server | undefined;
@@ -173,6 +180,10 @@ export class Edge implements SiteHost {
     this.#options.refused(code);
   }
 
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void {
+    this.#options.exchanged(record, visitor, tunnel);
+  }
+
   closed(connection: SiteConnection): void {
     this.#connections.delete(connection);
   }
@@ -230,7 +241,7 @@ export class Edge implements SiteHost {
 
   #serves(serverName: string): boolean {
     const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
-    return known && this.#options.certificates.contextFor(serverName) !== undefined;
+    return known && this.#contextFor(serverName) !== undefined;
   }
 
   /** The tunnel whose visitors' TLS does not end here. */
@@ -240,32 +251,24 @@ export class Edge implements SiteHost {
     return tunnel?.tls === 'relay' ? undefined : tunnel;
   }
 
-  async #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
-    const visit: Visit = {
-      visitorAddress: visitor.address,
-      visitorPort: visitor.port,
-      publicAddress: visitor.publicAddress,
-      publicPort: visitor.publicPort,
-      authority: hello.serverName ?? '',
-      alpn: hello.alpn.find(isOpeningText) ?? '',
-      tlsVersion: '',
-      tlsEnds: tunnel.tls,
-      id: newRequestId(),
-    };
-    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
-    new Splice(socket, stream, {
+  #pass(socket: Socket, visitor: Visitor, hello: ClientHello, tunnel: Tunnel): Promise<void> {
+    const { limits, carried, refused } = this.#options;
+    const alpn = hello.alpn.find(isOpeningText) ?? '';
+    return carryVisit(socket, visitor, tunnel, {
+      kind: 'tls',
       deadlines: this.deadlines,
-      idleMs: this.#options.limits.tcpIdleMs,
-      onClose: (error) => {
-        if (error !== undefined && error.code !== 'STREAM_RESET') this.#options.refused(error.code);
-      },
+      idleMs: limits.tcpIdleMs,
+      said: { authority: hello.serverName ?? '', alpn, tlsEnds: tunnel.tls },
+      carried,
+      refused,
     });
   }
 
   #contextFor(serverName: string): SecureContext | undefined {
     const name = hostnameOf(serverName);
     if (name === undefined || this.#passed(name) !== undefined) return undefined;
-    return this.#options.certificates.contextFor(name);
+    const { domain, isProtected, certificates } = this.#options;
+    return name !== domain && isProtected(name) ? undefined : certificates.contextFor(name);
   }
 
   /** The relay's own pages and links are HTTP/1.1. */
@@ -288,11 +291,13 @@ export class Edge implements SiteHost {
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
     // After a handshake that took too long Node leaves this to us.
     socket.destroy();
+    this.handshakes.failed += 1;
     this.#options.refused('REQUEST_INVALID');
     this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
   };
 
   readonly #onSecure = (socket: TLSSocket): void => {
+    this.handshakes.done += 1;
     const key = socketKey(socket);
     const arrival = this.#arrivals.get(key);
     this.#arrivals.delete(key);

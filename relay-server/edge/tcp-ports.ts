@@ -8,9 +8,9 @@ import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
 import type { NamedSocket } from '../../shared/listen-sockets.js';
 import type { Log } from '../../shared/log.js';
-import { newRequestId } from '../../shared/request-id.js';
-import { abortSocket, Splice } from '../../shared/splice.js';
-import type { Tunnel, Visit } from '../sessions/tunnel.js';
+import { abortSocket } from '../../shared/splice.js';
+import type { Tunnel } from '../sessions/tunnel.js';
+import { carryVisit, type OnCarried } from './carry-visit.js';
 import { closeServer, descriptorOf, type GivenSocket, listenOn } from './listen.js';
 import type { Visitors } from './visitors.js';
 
@@ -25,6 +25,8 @@ export interface TcpPortsOptions {
   readonly limits: { readonly tcpIdleMs: number };
   readonly log: Log;
   readonly refused: (code: ErrorCode) => void;
+  /** A connection ended. */
+  readonly carried: OnCarried;
 }
 
 export class TcpPorts {
@@ -89,24 +91,16 @@ export class TcpPorts {
 
   async #serve(socket: Socket, tunnel: Tunnel): Promise<void> {
     const visitor = await this.#options.visitors.admit(socket);
-    const visit: Visit = {
-      visitorAddress: visitor.address,
-      visitorPort: visitor.port,
-      publicAddress: visitor.publicAddress,
-      publicPort: visitor.publicPort,
-      authority: '',
-      alpn: '',
-      tlsVersion: '',
-      tlsEnds: 'relay',
-      id: newRequestId(),
-    };
-    const stream = await tunnel.openStream(visit, (giveUp) => socket.once('close', giveUp));
-    const { deadlines, limits } = this.#options;
-    new Splice(socket, stream, { deadlines, idleMs: limits.tcpIdleMs, onClose: (error) => this.#onClosed(error) });
-  }
-
-  #onClosed(error: TunnelError | undefined): void {
-    if (error !== undefined && error.code !== 'STREAM_RESET') this.#options.refused(error.code);
+    const { deadlines, limits, carried, refused } = this.#options;
+    const said = { authority: '', alpn: '', tlsEnds: 'relay' } as const;
+    await carryVisit(socket, visitor, tunnel, {
+      kind: 'tcp',
+      deadlines,
+      idleMs: limits.tcpIdleMs,
+      said,
+      carried,
+      refused,
+    });
   }
 
   #turnAway(socket: Socket, tunnel: Tunnel, error: TunnelError): void {

@@ -9,7 +9,7 @@ import type { ByteStream } from '../../shared/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';
-import type { HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../../shared/http/http-site.js';
+import type { ExchangeRecord, HttpLimits, HttpRoute, HttpSite, SiteConnection } from '../../shared/http/http-site.js';
 import type { ForwardedFields, RequestHead } from '../../shared/http/request-head.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { newRequestId } from '../../shared/request-id.js';
@@ -29,6 +29,8 @@ export interface SiteHost {
   /** Who follows requests. */
   readonly traces: Traces;
   refused(code: ErrorCode): void;
+  /** An exchange of `visitor` ended; `tunnel` is where it went, undefined when there was no such place. */
+  exchanged(record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined): void;
   closed(connection: SiteConnection): void;
 }
 
@@ -134,6 +136,11 @@ export class VisitorSite implements HttpSite {
   refused(code: ErrorCode, head?: RequestHead): void {
     if (head !== undefined && head === this.#followed?.head) this.#followed.trace.finish(code, '');
     this.#host.refused(code);
+  }
+
+  exchanged(record: ExchangeRecord): void {
+    const tunnel = record.route instanceof VisitorRoute ? record.route.tunnel : undefined;
+    this.#host.exchanged(record, this.#visitor, tunnel);
   }
 
   closed(connection: SiteConnection): void {

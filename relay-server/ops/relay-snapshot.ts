@@ -7,6 +7,7 @@ import type { Session } from '../sessions/session.js';
 import type { Tunnel } from '../sessions/tunnel.js';
 import type {
   Count,
+  LastRefusal,
   ListenerStatus,
   RelayState,
   RelayStatus,
@@ -23,6 +24,7 @@ export interface RelayFacts {
   readonly listeners: readonly ListenerStatus[];
   readonly connections: Count;
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly lastRefusal: LastRefusal | undefined;
   readonly sessions: Iterable<Session>;
   readonly tunnels: Iterable<Tunnel>;
   readonly certificates: readonly CertificateStatus[];

@@ -7,6 +7,8 @@ import type { ErrorCode } from '../../shared/errors.js';
 import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
+import { type Rate, rateCells } from '../../shared/traffic-rates.js';
+import { relayCureOf } from './relay-cures.js';
 
 /** The process's states (architecture §7). */
 export type RelayState = 'starting' | 'running' | 'draining' | 'stopped';
@@ -58,6 +60,13 @@ export interface RelayTunnelStatus {
   readonly bytesOut: number;
 }
 
+/** The newest refusal of a visitor, claim or link. */
+export interface LastRefusal {
+  readonly code: ErrorCode;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
+}
+
 export interface RelayStatus {
   readonly version: string;
   /** The relay's own name. */
@@ -72,15 +81,20 @@ export interface RelayStatus {
   readonly streams: Count;
   /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
+  readonly lastRefusal?: LastRefusal | undefined;
   readonly sessions: readonly SessionStatus[];
   readonly tunnels: readonly RelayTunnelStatus[];
   readonly certificates: readonly CertificateStatus[];
 }
 
+const RATE_HEAD = ['IN/S', 'OUT/S'];
 const DAY_MS = 86_400_000;
 
-/** The snapshot as text for a terminal, without a line break at the end. */
-export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now()): string {
+/** Bytes per second of a tunnel, by its public URL. */
+export type RateOf = (publicUrl: string) => Rate;
+
+/** The snapshot as text for a terminal, without a line break at the end; rates are shown where they are known. */
+export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(), rateOf?: RateOf): string {
   const sections = [
     headLines(status),
     section(
@@ -90,8 +104,8 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
     ),
     section(
       'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT'],
-      status.tunnels.map(tunnelRow),
+      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT', ...(rateOf ? RATE_HEAD : [])],
+      status.tunnels.map((tunnel) => [...tunnelRow(tunnel), ...(rateOf ? rateCells(rateOf(tunnel.public)) : [])]),
     ),
     section(
       'CERTIFICATES',
@@ -104,7 +118,13 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
       Object.entries(status.refusals).map(([code, count]) => [code, String(count)]),
     ),
   ];
-  return sections.map((lines) => lines.join('\n')).join('\n\n');
+  const last = status.lastRefusal === undefined ? [] : [lastLines(status.lastRefusal, nowMs)];
+  return [...sections, ...last].map((lines) => lines.join('\n')).join('\n\n');
+}
+
+function lastLines({ code, atMs }: LastRefusal, nowMs: number): string[] {
+  const cure = relayCureOf(code);
+  return [`LAST REFUSAL: ${code}, ${roundedSpan(nowMs - atMs)} ago`, ...(cure === undefined ? [] : [`  ${cure}`])];
 }
 
 function headLines(status: RelayStatus): string[] {

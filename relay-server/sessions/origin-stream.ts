@@ -61,6 +61,11 @@ export class OriginStream implements ByteStream, ByteStreamHandler {
     return this.#stream.write(piece);
   }
 
+  writeCopy(borrowed: Buffer): boolean {
+    this.#traffic.bytesIn += borrowed.length;
+    return this.#stream.writeCopy(borrowed);
+  }
+
   end(): void {
     this.#stream.end();
   }

@@ -22,6 +22,7 @@ import { readTextFile } from '../../shared/bounded-file.js';
 import { TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 import type { TlsMode } from '../../shared/messages.js';
+import { wildcardAbove } from './routes.js';
 
 /** Where TLS of a protected name ends. */
 export type HomeTlsMode = Exclude<TlsMode, 'relay'>;
@@ -77,6 +78,15 @@ export class ProtectedHosts {
   /** Whether exactly this name is protected now, as the disk has it. @throws when the disk does not tell. */
   has(host: string): boolean {
     return fs.statSync(this.#fileOf(host), { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /** Whether TLS of this hostname, or of the wildcard above it, must not end here; also when the disk does not tell. */
+  covers(hostname: string): boolean {
+    try {
+      return this.has(hostname) || this.has(wildcardAbove(hostname));
+    } catch {
+      return true;
+    }
   }
 
   /** Notes a claim, on disk when this returns. @throws {TunnelError} LIMIT_EXCEEDED; CONFIG_INVALID when it cannot write. */

@@ -16,6 +16,7 @@ import { type Claim, type Probe, readClientMessage, type Watch, type WatchedRequ
 import type { MuxStream } from '../../shared/mux/stream.js';
 import { isTunnelName } from '../../shared/opening.js';
 import { shortened } from '../../shared/printable.js';
+import type { Audit } from '../ops/audit/audit-log.js';
 import type { Tunnel } from './tunnel.js';
 
 /** What a control message takes: what a CA said may be longer. */
@@ -42,14 +43,17 @@ export interface SessionLimits {
 export interface SessionHost {
   readonly limits: SessionLimits;
   readonly log: Log;
+  readonly audit: Audit;
   /** Finds, checks and prepares the tunnel for a claim. Rejects with NOT_GRANTED, HOSTNAME_TAKEN, PORT_TAKEN … */
   claim(session: Session, claim: Claim): Promise<{ tunnel: Tunnel; url: string }>;
   /** Throws what a claim like this one would be denied with. */
   probe(session: Session, probe: Probe): void;
   /** Resolves with how the announced request fared. Rejects with NOT_GRANTED or LIMIT_EXCEEDED. */
   watch(session: Session, watch: Watch): Promise<Omit<WatchedRequest, 'type' | 'id'>>;
-  /** The session is over; called once. */
-  closed(session: Session): void;
+  /** A link of a session is gone. */
+  linkClosed(code: ErrorCode): void;
+  /** The session is over, for this reason; called once. */
+  closed(session: Session, code: ErrorCode): void;
 }
 
 /** Requests that one session may follow at a time, so that no token keeps the others from it. */
@@ -162,6 +166,7 @@ export class Session {
 
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
+    this.#host.linkClosed(error.code);
     this.#log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0) this.#end(error);
   }
@@ -172,7 +177,7 @@ export class Session {
     for (const tunnel of this.#tunnels.values()) this.#giveBack(tunnel);
     this.#tunnels.clear();
     this.#claims.clear();
-    this.#host.closed(this);
+    this.#host.closed(this, error.code);
     this.#log.info({ code: error.code, reason: error.message }, 'session ended');
   }
 
@@ -215,9 +220,17 @@ export class Session {
       const { code, message } = asTunnelError(error);
       link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON) });
       this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
+      this.#auditDenial(claim, code);
     } finally {
       if (this.#isWanted(claim)) this.#claims.delete(name);
     }
+  }
+
+  #auditDenial({ name, host, tcpPort }: Claim, code: ErrorCode): void {
+    const { tokenName } = this.owner;
+    const address = host ?? `:${tcpPort}`;
+    const facts = { tokenName, client: this.clientAddress, session: this.id, tunnel: name, public: address, code };
+    this.#host.audit('claim-denied', facts);
   }
 
   #probe(link: LiveLink, probe: Probe): void {

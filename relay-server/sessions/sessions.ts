@@ -11,8 +11,11 @@ import { DEFAULT_HEARTBEAT } from '../../shared/heartbeat.js';
 import type { Link } from '../../shared/link.js';
 import type { Log } from '../../shared/log.js';
 import type { Proof } from '../../shared/messages.js';
+import { CodeCounts } from '../../shared/metrics/code-counts.js';
 import { AGENT } from '../../shared/version.js';
+import type { Audit } from '../ops/audit/audit-log.js';
 import { FailuresPerMinute, HeldPerAddress } from './address-limits.js';
+import { Devices } from './devices.js';
 import { type ProvenLink, shakeHands } from './handshake.js';
 import { Session, type SessionHost, type SessionLimits } from './session.js';
 import { isExpired, type TokenRecord } from './token-record.js';
@@ -30,6 +33,7 @@ export interface SessionsOptions {
   readonly relay: string;
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   /** The token of this id, if there is one. */
   readonly token: (tokenId: string) => TokenRecord | undefined;
   readonly claim: SessionHost['claim'];
@@ -39,12 +43,22 @@ export interface SessionsOptions {
   readonly refused: (code: ErrorCode) => void;
 }
 
+/** What happened since the relay started. */
+export interface SessionCounts {
+  began: number;
+  readonly ended: CodeCounts;
+  readonly linksClosed: CodeCounts;
+}
+
 export class Sessions implements SessionHost {
   readonly limits: SessionsLimits;
   readonly log: Log;
+  readonly audit: Audit;
   readonly claim: SessionHost['claim'];
   readonly probe: SessionHost['probe'];
   readonly watch: SessionHost['watch'];
+  readonly counts: SessionCounts = { began: 0, ended: new CodeCounts(), linksClosed: new CodeCounts() };
+  readonly devices = new Devices();
   readonly #options: SessionsOptions;
   readonly #byId = new Map<string, Session>();
   /** Ids. Were one unknown, its client would begin anew and replace its own successor. */
@@ -58,6 +72,7 @@ export class Sessions implements SessionHost {
     this.#options = options;
     this.limits = options.limits;
     this.log = options.log;
+    this.audit = options.audit;
     this.claim = options.claim;
     this.probe = options.probe;
     this.watch = options.watch;
@@ -119,8 +134,15 @@ export class Sessions implements SessionHost {
   }
 
   /** SessionHost: the session is over. */
-  closed(session: Session): void {
+  closed(session: Session, code: ErrorCode): void {
+    this.counts.ended.count(code);
+    this.devices.left(session);
     this.#byId.delete(session.id);
+  }
+
+  /** SessionHost. */
+  linkClosed(code: ErrorCode): void {
+    this.counts.linksClosed.count(code);
   }
 
   #admit(address: string): void {
@@ -154,7 +176,10 @@ export class Sessions implements SessionHost {
     const owner = { tokenId: token.id, tokenName: token.name, clientId: proof.clientId };
     const session = new Session(randomBytes(9).toString('base64url'), owner, address, this);
     this.#byId.set(session.id, session);
+    this.counts.began += 1;
+    this.devices.came(session, proof.agent);
     this.log.info({ session: session.id, tokenName: token.name, client: address, agent: proof.agent }, 'session began');
+    this.audit('token-used', { tokenName: token.name, client: address, session: session.id, agent: proof.agent });
     return session;
   }
 
@@ -185,7 +210,10 @@ export class Sessions implements SessionHost {
   }
 
   #refuse(link: Link, error: TunnelError, address: string): void {
-    if (error.code === 'TOKEN_REJECTED') this.#failures.count(address);
+    if (error.code === 'TOKEN_REJECTED') {
+      this.#failures.count(address);
+      this.audit('login-failed', { client: address, code: error.code });
+    }
     this.#options.refused(error.code);
     this.log.warn({ client: address, code: error.code, reason: error.message }, 'link refused');
     link.sendMessage({ type: 'refused', code: error.code, message: error.message });

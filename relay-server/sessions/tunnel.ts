@@ -11,6 +11,7 @@
 import type { ByteStream } from '../../shared/byte-stream.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
+import { ExchangeMetrics } from '../../shared/metrics/exchange-metrics.js';
 import { type Opening, sharedTurnsOf, writeOpening } from '../../shared/opening.js';
 import { roundedSpan } from '../../shared/terminal-text.js';
 import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
@@ -55,6 +56,8 @@ export class Tunnel {
   #claim: Claim | undefined;
   #tls: TlsMode = 'relay';
   #timer: NodeJS.Timeout | undefined;
+  #exchanges: ExchangeMetrics | undefined;
+  #lostAtMs: number | undefined;
 
   constructor(address: string, options: TunnelOptions) {
     this.address = address;
@@ -76,6 +79,17 @@ export class Tunnel {
 
   get claim(): Claim | undefined {
     return this.#claim;
+  }
+
+  /** What its HTTP exchanges add up to; made for the first of them. */
+  get exchanges(): ExchangeMetrics {
+    this.#exchanges ??= new ExchangeMetrics();
+    return this.#exchanges;
+  }
+
+  /** For how long its owner has failed to come back; undefined unless it is offline for that reason. */
+  get lostForMs(): number | undefined {
+    return this.#lostAtMs === undefined ? undefined : performance.now() - this.#lostAtMs;
   }
 
   /** Where its visitors' TLS ends. */
@@ -110,6 +124,7 @@ export class Tunnel {
       throw new TunnelError('HOSTNAME_TAKEN', `Cannot claim ${this.address}: another claim came first. Try again.`);
     }
     this.#stopHolding();
+    this.#lostAtMs = undefined;
     this.#state = 'online';
     this.#owner = session.owner;
     this.#session = session;
@@ -129,12 +144,17 @@ export class Tunnel {
     this.#state = 'held';
     this.#owner = owner;
     this.#session = undefined;
-    this.#timer = setTimeout(() => this.release(), this.#options.limits.heldMs);
+    this.#timer = setTimeout(() => this.#lose(), this.#options.limits.heldMs);
   }
 
   /** Gives it up when the token that it is held for has ended: nobody could come back with it. */
   releaseUnless(isWelcome: (tokenId: string) => boolean): void {
     if (this.#state === 'held' && this.#owner !== undefined && !isWelcome(this.#owner.tokenId)) this.release();
+  }
+
+  #lose(): void {
+    this.#lostAtMs = performance.now();
+    this.release();
   }
 
   /** Its owner gave it back, or did not come. */

@@ -11,7 +11,13 @@ import type { SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { normalisePattern } from '../hostname.js';
 import type { CertificateStore } from './certificate-store.js';
-import { type CertificateLog, type CertificateSource, type CertificateStatus, wildcardOf } from './certificates.js';
+import {
+  type CertificateLog,
+  type CertificateSource,
+  type CertificateStatus,
+  type IssuedCertificate,
+  wildcardOf,
+} from './certificates.js';
 import type { Issuer } from './issuer.js';
 import { ManagedCertificate } from './managed-certificate.js';
 import { OrderBudget } from './order-budget.js';
@@ -41,6 +47,7 @@ export interface AcmeCertificatesOptions {
   readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
   /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
   readonly isReachable?: (name: string) => boolean;
+  readonly onIssued?: (issued: IssuedCertificate) => void;
   /** What `list` says has changed. */
   readonly onChange?: () => void;
   /** When orders may begin; at most 10 in 10 s when left out. */
@@ -169,9 +176,12 @@ export class AcmeCertificates implements CertificateSource {
         `Cannot get a certificate for ${name}: ${state}. Raise acme.max_hostnames.`,
       );
     }
-    const { store, issuer, cas, keyType, log, onChange = nothing } = this.#options;
+    const { store, issuer, cas, keyType, log, onIssued, onChange = nothing } = this.#options;
     const budgets = { orders: this.#orders, questions: this.#questions };
-    const tools = { store, issuer, cas, keyType, log, onChange, ...budgets, now: this.#now, random: this.#random };
+    // Whoever waits for an order may have come long ago, so it counts whether the name may have one, not who waits.
+    const mayHave = (wanted: string) => this.#options.isWanted?.(wanted, true) ?? true;
+    const rules = { keyType, mayHave, onIssued, onChange, now: this.#now, random: this.#random };
+    const tools = { store, issuer, cas, log, ...budgets, ...rules };
     const certificate = new ManagedCertificate(name, tools);
     this.#managed.set(name, certificate);
     return certificate;

@@ -15,7 +15,7 @@ import { readDirectory } from './acme-messages.js';
 import { ChallengesFailed, type OrderPlan, runOrder, type SpentChallenge } from './acme-order.js';
 import { AcmeTransport } from './acme-transport.js';
 import { AcmeRefusal, failureOf, IssueFailure } from './issue-failure.js';
-import { refuseWrongChain } from './issued-chain.js';
+import { checkedChain } from './issued-chain.js';
 import type { ChallengeSolver, IssuedCertificate, IssueRequest, Issuer, RenewalWindow } from './issuer.js';
 import { makePrivateKey } from './private-key.js';
 import { askRenewalWindow, certificateIdOf } from './renewal-info.js';
@@ -93,9 +93,8 @@ export class AcmeIssuer implements Issuer {
     this.#refuseUnprovable(request.hostnames);
     return this.#withConnection(request.hostnames, request.signal, async (connection, signal) => {
       this.#refuseUnknownProfile(connection);
-      const chainPem = await this.#order(connection, { ...request, signal });
-      refuseWrongChain(chainPem, request);
-      return { chainPem, issuer: this.name };
+      const sent = await this.#order(connection, { ...request, signal });
+      return { chainPem: checkedChain(sent, request), issuer: this.name };
     });
   }
 

@@ -7,6 +7,7 @@
  * within the order. What was presented is always taken back. Owns nothing.
  */
 import { createHash } from 'node:crypto';
+import { quoted } from '../printable.js';
 import type { Secret } from '../secret.js';
 import type { AcmeConnection, NewOrder, Polled } from './acme-connection.js';
 import { makeCsr } from './acme-door.js';
@@ -57,6 +58,7 @@ export class ChallengesFailed extends Error {
  */
 export async function runOrder(connection: AcmeConnection, plan: OrderPlan): Promise<string> {
   const { url, order } = await connection.newOrder(plan);
+  refuseUnasked(order, plan);
   await proveAll(connection, plan, order.authorizations);
   const attempt = { hostnames: plan.hostnames, ca: plan.ca, caaIdentity: connection.directory.caaIdentities[0] };
   const ready = await poll(
@@ -91,6 +93,9 @@ async function proveAll(connection: AcmeConnection, plan: OrderPlan, urls: reado
 async function prove(connection: AcmeConnection, plan: OrderPlan, url: string): Promise<void> {
   const { value: authorization } = await connection.authorization(url);
   if (authorization.status === 'valid') return;
+  const name = nameOf(authorization);
+  // What the CA says becomes a name in a zone and an argument of somebody's program.
+  if (!plan.hostnames.includes(name)) throw unasked(plan, `it wants proof for ${quoted(name)}`);
   let failure = noWay(authorization, plan);
   for (const { solver, offered } of waysFor(authorization, plan)) {
     const challenge = challengeOf(authorization, offered, connection);
@@ -178,6 +183,16 @@ async function poll<Value>(
     if (isDone(value)) return value;
     await pause(Math.min(Math.max(waitMs, retryAfterMs ?? 0), MAX_POLL_MS), signal);
   }
+}
+
+/** One authorization for each name (RFC 8555 §7.1.3): more of them would only be more work. */
+function refuseUnasked({ authorizations }: Order, plan: OrderPlan): void {
+  if (authorizations.length <= plan.hostnames.length) return;
+  throw unasked(plan, `it wants ${authorizations.length} proofs for ${plan.hostnames.length} names`);
+}
+
+function unasked({ ca, hostnames }: OrderPlan, state: string): IssueFailure {
+  return new IssueFailure('ca-down', `Cannot get a certificate for ${hostnames.join(', ')} from ${ca}: ${state}.`);
 }
 
 function refuseInvalid(order: Order, attempt: Attempt): void {

@@ -9,6 +9,7 @@ import { AcmeCertificates } from './acme-certificates.js';
 import type { AcmeAuthority, AcmeConfig, AcmeDns } from './acme-config.js';
 import { type AccountIdentity, AcmeIssuer } from './acme-issuer.js';
 import { CertificateStore, IMPORTED_CA } from './certificate-store.js';
+import type { IssuedCertificate } from './certificates.js';
 import { DnsExecSolver } from './dns-exec-solver.js';
 import { DnsUpdateSolver } from './dns-update-solver.js';
 import { HttpSolver } from './http-solver.js';
@@ -24,6 +25,7 @@ export interface AcmeServiceOptions {
   readonly isWanted?: (name: string, hasCertificate: boolean) => boolean;
   /** Whether a name can be proven now; what is due waits until it can. Always, when left out. */
   readonly isReachable?: (name: string) => boolean;
+  readonly onIssued?: (issued: IssuedCertificate) => void;
   /** What `certificates.list` says has changed. */
   readonly onChange?: () => void;
   /** Milliseconds since 1970; the system's clock when left out. */

@@ -166,13 +166,15 @@ export class CertificateStore {
     return true;
   }
 
-  /** Removes what nobody can use: certificates that expired long ago, and what is known of attempts that old. */
+  /**
+   * Removes what nobody can use: certificates that expired long ago, and what is known of attempts that old. Certificates
+   * only while another one lives: to a clock that is years ahead all of them are over.
+   */
   removeOld(nowMs: number): void {
     const deadMs = nowMs - KEPT_MS;
-    for (const ca of this.#cas()) {
-      for (const name of this.#namesOf(ca)) {
-        if ((this.read(ca, name)?.notAfterMs ?? nowMs) < deadMs) this.remove(ca, name);
-      }
+    const stored = this.#cas().flatMap((ca) => this.#namesOf(ca).flatMap((name) => this.read(ca, name) ?? []));
+    if (stored.some(({ notAfterMs }) => notAfterMs > nowMs)) {
+      for (const { ca, hostname, notAfterMs } of stored) if (notAfterMs < deadMs) this.remove(ca, hostname);
     }
     const folder = path.join(this.#folder, ATTEMPTS);
     for (const name of fs.readdirSync(folder)) {
@@ -203,14 +205,11 @@ export class CertificateStore {
   }
 
   #cas(): string[] {
-    const entries = fs.readdirSync(this.#folder, { withFileTypes: true });
-    return entries
-      .filter((entry) => entry.isDirectory() && ![LOCKS, ATTEMPTS].includes(entry.name))
-      .map(({ name }) => name);
+    return foldersIn(this.#folder).filter((name) => ![LOCKS, ATTEMPTS].includes(name));
   }
 
   #namesOf(ca: string): string[] {
-    const folders = fs.readdirSync(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
+    const folders = foldersIn(path.join(this.#folder, ca)).map((name) => path.join(this.#folder, ca, name));
     return folders.flatMap((folder) => readNext(folder)?.hostname ?? hostnameIn(folder) ?? []);
   }
 
@@ -221,6 +220,12 @@ export class CertificateStore {
   #folderOf(ca: string, hostname: string): string {
     return path.join(this.#folder, folderName(ca), folderName(hostname));
   }
+}
+
+/** What else people and programs leave there is not ours. */
+function foldersIn(folder: string): string[] {
+  const entries = fs.readdirSync(folder, { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
 function cameAtMs({ record, notBeforeMs }: StoredCertificate): number {

@@ -49,6 +49,16 @@ export interface CertificateStatus {
   readonly retryAtMs?: number | undefined;
 }
 
+/** A certificate that a source has just got, or made. */
+export interface IssuedCertificate {
+  /** The hostname or `*.` wildcard. */
+  readonly hostname: string;
+  /** The name of the CA. */
+  readonly issuer: string;
+  /** Milliseconds since 1970. */
+  readonly notAfterMs: number;
+}
+
 /** Where a source tells what happened to it; a pino logger is one. */
 export interface CertificateLog {
   info(fields: object, message: string): void;

@@ -63,6 +63,11 @@ export class DnsExecSolver implements ChallengeSolver {
   }
 }
 
+function stateOf({ code, killed }: Error & { code?: unknown; killed?: boolean }, timeoutMs: number): string {
+  if (code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return `it wrote more than ${MAX_OUTPUT} bytes`;
+  return killed ? `it took longer than ${timeoutMs} ms` : `it ended with ${String(code)}`;
+}
+
 function failure(
   command: string,
   verb: string,
@@ -70,7 +75,7 @@ function failure(
   stderr: string,
   timeoutMs: number,
 ): IssueFailure {
-  const state = cause.killed ? `it took longer than ${timeoutMs} ms` : `it ended with ${String(cause.code)}`;
+  const state = stateOf(cause, timeoutMs);
   const said = stderr.trim() === '' ? '' : `: ${printable(shortened(stderr.trim(), 400))}`;
   return new IssueFailure('solver', `Cannot ${verb} a DNS record: ${command}: ${state}${said}. Run it by hand.`, {
     cause,

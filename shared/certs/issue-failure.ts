@@ -111,15 +111,18 @@ const NO_CONNECTION = /failed to connect|connection refused|timeout during conne
 
 /** The problem in an answer's body, whatever that is. */
 export function readProblem(body: unknown): Problem {
-  const { type, detail, subproblems } = (typeof body === 'object' && body !== null ? body : {}) as Record<
-    string,
-    unknown
-  >;
+  const { subproblems } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
   const parts = Array.isArray(subproblems) ? subproblems.slice(0, MAX_SUBPROBLEMS) : [];
+  // Subproblems have none themselves (RFC 8555 §6.7.1), however deep a CA nests them.
+  return { ...readLoneProblem(body), subproblems: parts.map(readLoneProblem) };
+}
+
+function readLoneProblem(body: unknown): Problem {
+  const { type, detail } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
   return {
     type: typeof type === 'string' && type.startsWith(PREFIX) ? type.slice(PREFIX.length) : '',
     detail: shown(typeof detail === 'string' ? detail : typeof body === 'string' ? body : ''),
-    subproblems: parts.map((part) => ({ ...readProblem(part), subproblems: [] })),
+    subproblems: [],
   };
 }
 

@@ -2,10 +2,15 @@
  * Issued chains: decides whether what a CA sent is the certificate that was asked for. Pure functions; own nothing.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import type { Secret } from '../secret.js';
+import { tlsServerOptions } from './certificates.js';
 import { IssueFailure } from './issue-failure.js';
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Real chains have two to four; every visitor gets them all. */
+const MAX_CERTIFICATES = 10;
 
 /** What a chain says about its first certificate. */
 export interface ChainFacts {
@@ -51,13 +56,21 @@ export function belongsTo(chainPem: string, keyPem: Secret): boolean {
   return leafOf(chainPem).checkPrivateKey(createPrivateKey(keyPem.reveal()));
 }
 
-/** @throws {IssueFailure} `ca-down` unless the chain is for this key and for all these names. */
-export function refuseWrongChain(
-  chainPem: string,
+/**
+ * The certificates of what a CA sent, and nothing else of it: the text becomes a file that other programs read, too.
+ * @throws {IssueFailure} `ca-down` unless they are for this key and for all these names, and TLS can be served with them.
+ */
+export function checkedChain(
+  sent: string,
   wanted: { readonly hostnames: readonly string[]; readonly keyPem: Secret },
-): void {
-  const problem = problemOf(chainPem, wanted);
-  if (problem === undefined) return;
+): string {
+  const certificates = certificatesIn(sent);
+  const chainPem = certificates.map((certificate) => `${certificate}\n`).join('');
+  const problem =
+    certificates.length > MAX_CERTIFICATES
+      ? `the CA sent ${certificates.length} certificates`
+      : problemOf(chainPem, wanted);
+  if (problem === undefined) return chainPem;
   throw new IssueFailure('ca-down', `Cannot use the certificate for ${wanted.hostnames.join(', ')}: ${problem}.`);
 }
 
@@ -69,7 +82,9 @@ function problemOf(
     const covered = new Set(factsOf(chainPem).hostnames);
     const missing = hostnames.find((hostname) => !covered.has(hostname));
     if (missing !== undefined) return `the CA left out ${missing}`;
-    return belongsTo(chainPem, keyPem) ? undefined : 'the CA made it for another key';
+    if (!belongsTo(chainPem, keyPem)) return 'the CA made it for another key';
+    createSecureContext({ ...tlsServerOptions, cert: chainPem, key: keyPem.reveal() });
+    return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

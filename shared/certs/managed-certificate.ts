@@ -8,15 +8,20 @@
  * `look` then. Owns: the context in memory. Owned by: AcmeCertificates.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { asTunnelError } from '../errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import type { CertificateStore, StoredCertificate } from './certificate-store.js';
-import { type CertificateLog, type CertificateStatus, tlsServerOptions } from './certificates.js';
+import {
+  type CertificateLog,
+  type CertificateStatus,
+  type IssuedCertificate,
+  tlsServerOptions,
+} from './certificates.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Issuer } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
 import type { OrderBudget } from './order-budget.js';
 import type { KeyType } from './private-key.js';
-import { renewalTime, retryDelay } from './renewal-time.js';
+import { calmUntil, plausible, renewalTime, retryDelay } from './renewal-time.js';
 import type { StoredRecord } from './stored-record.js';
 
 const HOUR_MS = 3_600_000;
@@ -36,6 +41,9 @@ export interface CertificateTools {
   readonly questions: OrderBudget;
   readonly keyType: KeyType | undefined;
   readonly log: CertificateLog;
+  /** Whether somebody may still have a certificate for this name; asked when its turn to order has come. */
+  readonly mayHave: (name: string) => boolean;
+  readonly onIssued: ((issued: IssuedCertificate) => void) | undefined;
   /** The status of a certificate has changed. */
   readonly onChange: () => void;
   /** Milliseconds since 1970. */
@@ -49,6 +57,8 @@ export class ManagedCertificate {
   readonly #tools: CertificateTools;
   #stored: StoredCertificate | undefined;
   #context: SecureContext | undefined;
+  /** Chain of a stored certificate that TLS cannot use. */
+  #unusable: string | undefined;
   #record: StoredRecord = {};
   #attempt: Promise<void> | undefined;
   #isLooking = false;
@@ -95,7 +105,7 @@ export class ManagedCertificate {
     const { store, cas, now } = this.#tools;
     const stored = store.newest(this.name, now(), cas);
     if (stored === undefined) this.#record = store.readAttempts(this.name);
-    else if (stored.chainPem !== this.#stored?.chainPem) this.#serve(stored);
+    else if (stored.chainPem !== this.#stored?.chainPem) this.#serveIfUsable(stored);
   }
 
   /**
@@ -105,7 +115,8 @@ export class ManagedCertificate {
   async ready(): Promise<void> {
     const nowMs = this.#tools.now();
     if (this.#stored !== undefined && this.#stored.notAfterMs > nowMs) return;
-    const { lastError, retryAtMs = 0 } = this.#record;
+    const { lastError } = this.#record;
+    const retryAtMs = this.#retryAtMs;
     if (this.#attempt === undefined && retryAtMs > nowMs && lastError !== undefined) {
       throw new IssueFailure('order', lastError, { retryInMs: retryAtMs - nowMs });
     }
@@ -114,7 +125,7 @@ export class ManagedCertificate {
 
   /**
    * Replaces the certificate now, however fresh it is, and whatever failed before.
-   * @throws {IssueFailure} when the CA gives none; {TunnelError}.
+   * @throws {IssueFailure} when the CA gives none; {TunnelError} CERTIFICATE_FAILED when nobody may have one.
    */
   renew(): Promise<void> {
     return this.#order({ isForced: true });
@@ -138,14 +149,21 @@ export class ManagedCertificate {
   get #state(): CertificateStatus['state'] {
     const has = this.#stored !== undefined;
     if (this.#attempt !== undefined) return has ? 'renewing' : 'issuing';
-    if ((this.#record.retryAtMs ?? 0) > this.#tools.now()) return 'waiting';
+    if (this.#retryAtMs > this.#tools.now()) return 'waiting';
     return has ? 'valid' : 'missing';
   }
 
   /** When to order; at once without a certificate, but never before the pause after a failure is over. */
   get #orderAtMs(): number {
-    const wishedMs = this.#stored === undefined ? 0 : (this.#record.renewAtMs ?? 0);
-    return Math.max(wishedMs, this.#record.retryAtMs ?? 0);
+    const { renewAtMs = 0, issuedAtMs = 0, hasty = 0 } = this.#record;
+    const calmUntilMs = plausible(calmUntil(issuedAtMs, hasty), this.#tools.now());
+    const wishedMs = this.#stored === undefined ? 0 : Math.max(renewAtMs, calmUntilMs);
+    return Math.max(wishedMs, this.#retryAtMs);
+  }
+
+  /** The end of the pause after a failure. */
+  get #retryAtMs(): number {
+    return plausible(this.#record.retryAtMs ?? 0, this.#tools.now());
   }
 
   get #isOrderDue(): boolean {
@@ -153,20 +171,30 @@ export class ManagedCertificate {
   }
 
   get #askAtMs(): number {
-    return this.#record.askAgainAtMs ?? 0;
+    return plausible(this.#record.askAgainAtMs ?? 0, this.#tools.now());
   }
 
   #order({ isForced = false } = {}): Promise<void> {
     if (this.#attempt !== undefined) return this.#attempt;
     const { orders, onChange } = this.#tools;
     this.#attempt = orders
-      .run(this.name, (signal) => this.#obtain(signal, isForced).catch((error: unknown) => this.#fail(error, signal)))
+      .run(this.name, async (signal) => {
+        this.#refuseUnwanted();
+        return this.#obtain(signal, isForced).catch((error: unknown) => this.#fail(error, signal));
+      })
       .finally(() => {
         this.#attempt = undefined;
         onChange();
       });
     onChange();
     return this.#attempt;
+  }
+
+  /** Its turn may have come long after it was asked for. */
+  #refuseUnwanted(): void {
+    if (this.#tools.mayHave(this.name)) return;
+    const state = 'nobody may claim it here any more';
+    throw new TunnelError('CERTIFICATE_FAILED', `Cannot get a certificate for ${this.name}: ${state}.`);
   }
 
   #ask(): Promise<void> {
@@ -186,12 +214,25 @@ export class ManagedCertificate {
     const fields = { event: 'certificate_issued', hostname: this.name, ca: kept.ca, expires };
     // When the CA wants it replaced is asked at the next look: whoever waits for the certificate need not wait for that.
     this.#tools.log.info(fields, had === undefined ? 'certificate issued' : 'certificate renewed');
+    this.#tools.onIssued?.({ hostname: this.name, issuer: kept.ca, notAfterMs: kept.notAfterMs });
   }
 
   /** Another process may have renewed it meanwhile. */
   #isFresh(stored: StoredCertificate): boolean {
+    if (stored.chainPem === this.#unusable) return false;
     const nowMs = this.#tools.now();
     return stored.notAfterMs > nowMs && (stored.record.renewAtMs ?? renewalTime(stored, undefined, 0)) > nowMs;
+  }
+
+  /** What TLS cannot use (a torn intermediate, a signature that OpenSSL refuses by now) is as good as none. */
+  #serveIfUsable(stored: StoredCertificate): void {
+    try {
+      this.#serve(stored);
+    } catch (error) {
+      const fields = { hostname: this.name, ca: stored.ca, reason: asTunnelError(error).message };
+      this.#unusable = stored.chainPem;
+      this.#tools.log.warn(fields, 'stored certificate cannot be used');
+    }
   }
 
   #serve(stored: StoredCertificate): void {

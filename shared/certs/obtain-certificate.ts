@@ -3,8 +3,12 @@
  * take the name's lock, look whether somebody else has renewed meanwhile, order, keep. Owns the lock while it works.
  */
 import type { CertificateStore, StoredCertificate } from './certificate-store.js';
+import { IssueFailure } from './issue-failure.js';
+import { factsOf } from './issued-chain.js';
 import type { Issuer } from './issuer.js';
 import { type KeyType, makePrivateKey } from './private-key.js';
+import { isHasty } from './renewal-time.js';
+import type { StoredRecord } from './stored-record.js';
 
 export interface ObtainOptions {
   readonly store: CertificateStore;
@@ -35,11 +39,27 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
     const replaces = stored === undefined ? {} : { replaces: stored.chainPem };
     const issued = await issuer.issue({ hostnames: [hostname], keyPem, signal, ...replaces });
     lock.refuseLost();
-    store.save(issued.issuer, hostname, { chainPem: issued.chainPem, keyPem, record: { issuedAtMs: now() } });
+    const { chainPem } = issued;
+    refuseOver(chainPem, hostname, now());
+    store.save(issued.issuer, hostname, { chainPem, keyPem, record: firstRecord(stored, now()) });
     const kept = store.read(issued.issuer, hostname);
     if (kept === undefined) throw new Error(`Cannot read back the certificate for ${hostname}`);
     return kept;
   } finally {
     lock.release();
   }
+}
+
+/** Kept, it would be ordered again at once, and for ever. */
+function refuseOver(chainPem: string, hostname: string, nowMs: number): void {
+  const { notAfterMs } = factsOf(chainPem);
+  if (notAfterMs > nowMs) return;
+  const state = `it ended at ${new Date(notAfterMs).toISOString()}, and here it is ${new Date(nowMs).toISOString()}`;
+  throw new IssueFailure('ca-down', `Cannot use the certificate for ${hostname}: ${state}. Check the clock.`);
+}
+
+function firstRecord(before: StoredCertificate | undefined, nowMs: number): StoredRecord {
+  if (before === undefined || !isHasty(before, before.record.issuedAtMs ?? before.notBeforeMs, nowMs))
+    return { issuedAtMs: nowMs };
+  return { issuedAtMs: nowMs, hasty: (before.record.hasty ?? 0) + 1 };
 }

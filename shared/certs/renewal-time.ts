@@ -15,8 +15,11 @@ const LAST_RESORT = 1 / 20;
 const RETRY_MINUTES = [1, 2, 2, 5, 10, 10, 10, 20, 20, 20, 20, 30, 30, 30, 30, 30, 30, 60, 60, 60, 120, 180, 360];
 /** Share of a wait that chance may take off. */
 const RETRY_JITTER = 1 / 10;
+const DAY_MS = 24 * 60 * MINUTE_MS;
 /** A CA that says "in a year" is mistaken. */
-const MAX_TOLD_MS = 7 * 24 * 60 * MINUTE_MS;
+const MAX_TOLD_MS = 7 * DAY_MS;
+/** No pause is longer: one that is was chosen by a clock that has been set back since. */
+const LONGEST_PAUSE_MS = MAX_TOLD_MS + DAY_MS;
 
 /** Milliseconds since 1970. */
 export interface Life {
@@ -54,4 +57,24 @@ export function retryDelay(failures: number, random: number, toldMs = 0): number
   const told = Math.min(toldMs, MAX_TOLD_MS);
   // Off our own wait, but on top of the CA's: many wait for the same moment.
   return Math.max(minutes * MINUTE_MS * (1 - RETRY_JITTER * random), told + MINUTE_MS * random * (told > 0 ? 1 : 0));
+}
+
+/** Whether a certificate that came then is so fresh that only a mistake, or one revocation, replaces it. */
+export function isHasty(life: Life, cameAtMs: number, nowMs: number): boolean {
+  const freshMs = Math.min(DAY_MS, (life.notAfterMs - life.notBeforeMs) * LAST_RESORT);
+  return nowMs >= cameAtMs && nowMs - cameAtMs < freshMs;
+}
+
+/**
+ * Before when a fresh certificate is not replaced, in milliseconds since 1970; 0 when it may be now. One revocation is
+ * answered at once; a CA that wants every new certificate replaced is mistaken and gets the pauses of a failure.
+ * @param hasty renewals in a row that were hasty.
+ */
+export function calmUntil(cameAtMs: number, hasty: number): number {
+  return hasty === 0 ? 0 : cameAtMs + retryDelay(hasty, 0);
+}
+
+/** A moment that was put off until then; 0 when it was a clock of the future that said so. */
+export function plausible(atMs: number, nowMs: number): number {
+  return atMs - nowMs > LONGEST_PAUSE_MS ? 0 : atMs;
 }

@@ -59,7 +59,10 @@ export class StoreLock {
     }
   }
 
-  /** Whether the lock is still ours: a machine that slept for long may have lost it. */
+  /**
+   * Whether the lock is still ours: a machine that slept for long may have lost it.
+   * @throws {TunnelError} CONFIG_INVALID when the disk does not tell.
+   */
   isHeld(): boolean {
     return readHolder(this.#file)?.id === this.#id;
   }
@@ -76,19 +79,21 @@ export class StoreLock {
   /** Safe any number of times. */
   release(): void {
     clearInterval(this.#timer);
-    if (this.isHeld()) fs.rmSync(this.#file, { force: true });
+    try {
+      if (this.isHeld()) fs.rmSync(this.#file, { force: true });
+    } catch {
+      // What was done under the lock is done; untouched, the file goes stale.
+    }
   }
 
   #touch(): void {
-    if (!this.isHeld()) {
-      clearInterval(this.#timer);
-      return;
-    }
     try {
-      const now = new Date();
-      fs.utimesSync(this.#file, now, now);
+      if (this.isHeld()) {
+        const now = new Date();
+        fs.utimesSync(this.#file, now, now);
+      } else clearInterval(this.#timer);
     } catch {
-      // Gone or a full disk: whoever depends on it asks `isHeld`.
+      // No descriptor left, a disk that refuses: nobody could catch it here, and whoever depends on it asks `isHeld`.
     }
   }
 }
@@ -100,7 +105,10 @@ function readHolder(file: string): Holder | undefined {
     return { id: String(fields.id), pid: Number(fields.pid), machine: String(fields.machine), touchedMs };
   } catch (error) {
     if (isCode(error, 'ENOENT')) return undefined;
-    throw error;
+    const state = error instanceof Error ? error.message : String(error);
+    throw new TunnelError('CONFIG_INVALID', `Cannot use lock ${file}: ${state}. Remove it if it stays so.`, {
+      cause: error,
+    });
   }
 }
 

@@ -13,6 +13,8 @@ export interface StoredRecord {
   readonly window?: { readonly startMs: number; readonly endMs: number } | undefined;
   /** When the CA wants to be asked again; milliseconds since 1970. */
   readonly askAgainAtMs?: number | undefined;
+  /** Renewals in a row that came soon after the one before. */
+  readonly hasty?: number | undefined;
   /** Attempts to renew in a row that failed. */
   readonly failures?: number | undefined;
   /** Message of the newest failure, with its cure. */
@@ -36,6 +38,7 @@ export function readRecord(value: unknown): StoredRecord {
     ...timeIn(fields, 'renewAtMs'),
     ...(hasWindow ? { window: { startMs, endMs } } : {}),
     ...timeIn(fields, 'askAgainAtMs'),
+    ...timeIn(fields, 'hasty'),
     ...timeIn(fields, 'failures'),
     ...(typeof fields.lastError === 'string' ? { lastError: fields.lastError.slice(0, MAX_MESSAGE) } : {}),
     ...timeIn(fields, 'retryAtMs'),

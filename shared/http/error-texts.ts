@@ -50,6 +50,7 @@ const linkLost: ErrorText = {
 /** One text per code. Codes that no visitor meets share the text of INTERNAL. */
 export const errorTexts: Readonly<Record<ErrorCode, ErrorText>> = {
   USAGE_INVALID: internal,
+  AUDIT_BROKEN: internal,
   CONFIG_INVALID: internal,
   TOKEN_REJECTED: internal,
   NOT_GRANTED: internal,

@@ -14,10 +14,11 @@
 import type { Socket } from 'node:net';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import type { Watched } from '../deadlines.js';
-import { asTunnelError, TunnelError } from '../errors.js';
-import { Splice } from '../splice.js';
+import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
+import { Splice, type SpliceTraffic } from '../splice.js';
 import { type BodyFraming, BodyReader } from './body.js';
 import { errorResponse } from './error-response.js';
+import { Exchange } from './exchange.js';
 import { HeadBuffer } from './head-buffer.js';
 import { HeldBytes } from './held-bytes.js';
 import type { HttpLimits, HttpRoute, HttpSite } from './http-site.js';
@@ -32,6 +33,7 @@ const LINGER_MS = 2_000;
 /** How long an idle connection may still bring a request once its end is decided. */
 const DRAIN_IDLE_MS = 1_000;
 
+const SWITCHING_PROTOCOLS = 101;
 const NEVER = Number.POSITIVE_INFINITY;
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
@@ -51,6 +53,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
 
   #request: RequestHead | undefined;
   #requestId = '';
+  readonly #exchange = new Exchange();
   #requestBody: BodyReader | undefined;
   #route: HttpRoute | undefined;
   #responseBegun = false;
@@ -144,6 +147,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     if (body === undefined) return;
     this.#setDeadline(this.limits.bodyIdleMs);
     const next = body.read(chunk, start, this.#sendToOrigin);
+    this.#exchange.bytesIn += next - start;
     if (body.done) {
       this.#requestBody = undefined;
       this.#awaitResponse();
@@ -201,6 +205,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#writer.close();
     this.#site.deadlines.unwatch(this);
     this.#dropStream(new TunnelError('STREAM_RESET', 'The visitor left'));
+    this.#endExchange('STREAM_RESET');
     this.#site.closed(this);
   };
 
@@ -209,11 +214,13 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   #begin(head: RequestHead): void {
     this.#request = head;
     this.#requestId = this.#site.requestId(head);
+    this.#beginExchange(head);
     this.#requestBody = requestBodyReader(head);
     // A switch takes place behind the request; with a body in between, nobody could tell where that is.
     if (this.#requestBody !== undefined) head.upgrade = undefined;
     const route = this.#site.route(head);
     this.#route = route;
+    this.#exchange.route = route;
     route.countRequest();
     if (this.#stream?.alive === true && this.#streamRoute === route) {
       this.#streamIsNew = false;
@@ -221,6 +228,17 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     } else {
       this.#open(head, route);
     }
+  }
+
+  #beginExchange(head: RequestHead | undefined): void {
+    this.#writer.pieceBytes = 0;
+    this.#exchange.begin(head, this.#requestId);
+  }
+
+  #endExchange(code: ErrorCode | undefined): void {
+    if (!this.#exchange.end(code)) return;
+    this.#exchange.bytesOut += this.#writer.pieceBytes;
+    this.#site.exchanged(this.#exchange);
   }
 
   #open(head: RequestHead, route: HttpRoute): void {
@@ -352,9 +370,10 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   }
 
   /** ResponseOwner. An answer before the end of the request: only the connection's end tells the visitor to stop. */
-  responseBegins(framing: BodyFraming): boolean {
+  responseBegins(status: number, framing: BodyFraming): boolean {
     const request = this.#request;
     this.#responseBegun = true;
+    this.#exchange.respond(status);
     this.#setDeadline(this.#requestBody === undefined ? NEVER : this.limits.bodyIdleMs);
     const complete = request?.keepAlive === true && this.#requestBody === undefined && framing.kind !== 'until-close';
     if (!complete || this.#site.draining) this.#closeAfter = true;
@@ -369,6 +388,7 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
       this.#endStream();
     }
     this.#flush();
+    this.#endExchange(undefined);
     if (this.#closeAfter || this.#requestBody !== undefined) this.#linger();
     else this.#next();
   }
@@ -377,18 +397,29 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
   protocolsSwitched(rest: Buffer): void {
     const stream = this.#stream;
     if (stream === undefined) return;
+    this.#exchange.respond(SWITCHING_PROTOCOLS);
     if (rest.length > 0) this.#writer.piece(rest);
     this.#writer.finish();
     this.#writer.close();
     this.#phase = 'tunnel';
     this.#stream = undefined;
     this.#leaveSocket();
-    if (!this.#held.empty) stream.write(this.#held.take());
+    const held = this.#held.take();
+    if (held.length > 0) stream.write(held);
+    const traffic = { toSocketBytes: 0, fromSocketBytes: held.length };
     new Splice(this.#socket, stream, {
       deadlines: this.#site.deadlines,
       idleMs: this.limits.upgradedIdleMs,
-      onClose: () => this.#site.closed(this),
+      traffic,
+      onClose: (error) => this.#onSpliceClosed(traffic, error),
     });
+  }
+
+  #onSpliceClosed(traffic: SpliceTraffic, error: TunnelError | undefined): void {
+    this.#exchange.bytesIn = traffic.fromSocketBytes;
+    this.#exchange.bytesOut = traffic.toSocketBytes;
+    this.#endExchange(error?.code);
+    this.#site.closed(this);
   }
 
   #leaveSocket(): void {
@@ -458,13 +489,18 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#site.refused(error.code, this.#request);
     this.#dropStream(error);
     this.#response.forget();
-    if (this.#responseBegun) this.#socket.destroy();
-    else this.#answer(error);
+    if (!this.#responseBegun) {
+      this.#answer(error);
+      return;
+    }
+    this.#endExchange(error.code);
+    this.#socket.destroy();
   }
 
   #answer(error: TunnelError): void {
     const request = this.#request;
     if (request === undefined) this.#requestId = this.#site.requestId(undefined);
+    if (!this.#exchange.running) this.#beginExchange(undefined);
     const complete = request?.keepAlive === true && this.#requestBody === undefined && error.code !== 'REQUEST_INVALID';
     const keepAlive = complete && !this.#closeAfter && !this.#site.draining;
     const options = { requestId: this.#requestId, keepAlive, extra: this.responseFields };
@@ -472,6 +508,8 @@ export class HttpConnection implements ByteStreamHandler, ResponseOwner, Watched
     this.#writer.head(head);
     this.#writer.piece(body);
     this.#flush();
+    this.#exchange.respond(error.status);
+    this.#endExchange(error.code);
     if (keepAlive) this.#next();
     else this.#linger();
   }

@@ -44,6 +44,30 @@ export interface HttpRoute {
   countRequest(): void;
 }
 
+/**
+ * What is known of an exchange that ended. Its maker may use it again for the next one: whoever wants to keep something
+ * copies it.
+ */
+export interface ExchangeRecord {
+  /** As the visitor sent it; undefined when it could not be understood. */
+  readonly request: RequestHead | undefined;
+  readonly requestId: string;
+  /** Where it went; undefined when no route was found. */
+  readonly route: HttpRoute | undefined;
+  /** Of the response as the visitor got it, 101 for an upgraded connection; 0 when none began. */
+  readonly status: number;
+  /** Why it failed: STREAM_RESET when the visitor left before its end; undefined when it did not. */
+  readonly code: ErrorCode | undefined;
+  /** From the request's whole head to the response's last byte; of an upgraded connection, to its end. */
+  readonly ms: number;
+  /** From the request's whole head to the response's; undefined when none began. */
+  readonly firstByteMs: number | undefined;
+  /** Of the request's body, with the framing of chunks; of an upgraded connection, all that the visitor sent. */
+  readonly bytesIn: number;
+  /** Of the response's body, or all that the visitor was sent. */
+  readonly bytesOut: number;
+}
+
 export interface HttpSite {
   readonly limits: HttpLimits;
   readonly deadlines: Deadlines;
@@ -65,6 +89,8 @@ export interface HttpSite {
   giveBackRequest(): void;
   /** A request ended in an error of the table; `head` is undefined where it could not be read. */
   refused(code: ErrorCode, head?: RequestHead): void;
+  /** An exchange ended, well or not. Called once for each, also for requests that could not be read; must be cheap. */
+  exchanged(record: ExchangeRecord): void;
   /** The connection is over; called once. */
   closed(connection: SiteConnection): void;
 }

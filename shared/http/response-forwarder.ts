@@ -34,7 +34,7 @@ export interface ResponseOwner {
   /** Ready field lines for final responses. */
   readonly responseFields: string;
   /** The final head is about to be written: whether the visitor's connection may live on after this response. */
-  responseBegins(framing: BodyFraming): boolean;
+  responseBegins(status: number, framing: BodyFraming): boolean;
   /** The last byte was given to the writer. `reusable` when the origin's connection may carry another exchange. */
   responseEnded(reusable: boolean): void;
   /** The origin switched protocols, and its head was given to the writer; `rest` follows it. */
@@ -141,7 +141,7 @@ export class ResponseForwarder {
     this.#state = 'body';
     this.#reusable = head.keepAlive;
     this.#reframed = head.body.kind === 'until-close' && framing.kind === 'chunked';
-    this.#writeHead(head, request, framing, this.#owner.responseBegins(framing));
+    this.#writeHead(head, request, framing, this.#owner.responseBegins(head.status, framing));
     this.#body = new BodyReader(head.body, {
       output: framing.kind === 'chunked' && !this.#reframed ? 'framed' : 'payload',
       trailers: 'keep',

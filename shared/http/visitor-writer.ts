@@ -14,6 +14,8 @@ import { Pieces } from '../pieces.js';
 const LITTLE_BYTES = 12 * 1024;
 
 export class VisitorWriter {
+  /** Of all pieces since whoever reads it set it to 0. */
+  pieceBytes = 0;
   readonly #socket: Socket;
   readonly #onRoom: () => void;
   #state: 'open' | 'closed' = 'open';
@@ -38,6 +40,7 @@ export class VisitorWriter {
   /** Queues bytes; the caller must not change them afterwards. */
   piece(bytes: Buffer): void {
     this.#pieces.push(bytes);
+    this.pieceBytes += bytes.length;
   }
 
   /** Lets what is queued leave in time. False asks to wait for `onRoom`. */
@@ -88,11 +91,8 @@ export class VisitorWriter {
   };
 
   #writeAll(bytes: number): boolean {
-    const only = this.#head === '' ? this.#pieces.only : undefined;
-    if (only !== undefined) {
-      this.#pieces.clear();
-      return this.#socket.write(only);
-    }
+    const only = this.#head === '' ? this.#pieces.takeOnly() : undefined;
+    if (only !== undefined) return this.#socket.write(only);
     const joined = Buffer.allocUnsafe(bytes);
     this.#moveTo(joined, bytes);
     return this.#socket.write(joined);

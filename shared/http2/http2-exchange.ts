@@ -13,8 +13,9 @@
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
-import { asTunnelError, TunnelError } from '../errors.js';
+import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
 import { errorAnswer } from '../http/error-response.js';
+import { Exchange } from '../http/exchange.js';
 import type { FieldPairs } from '../http/field-lines.js';
 import type { HttpRoute, HttpSite } from '../http/http-site.js';
 import { fieldValue, type RequestHead, writeRequestHead } from '../http/request-head.js';
@@ -28,6 +29,8 @@ import { acceptOf, newWebSocketKey, withoutAccept } from './web-socket-key.js';
 const NEVER = Number.POSITIVE_INFINITY;
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 const FIRST_REDIRECTION = 300;
+/** What is reported of a WebSocket, whatever the version of HTTP. */
+const SWITCHING_PROTOCOLS = 101;
 
 /** What an exchange needs of its connection. */
 export interface ExchangeOwner {
@@ -55,6 +58,9 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
   readonly #site: HttpSite;
   readonly #body: RequestBody;
   readonly #answer: VisitorResponse;
+  /** What is reported when all is over. */
+  readonly #record = new Exchange();
+  #failure: ErrorCode | undefined;
   #phase: Phase = 'opening';
   #deadlineAtMs = NEVER;
 
@@ -104,8 +110,10 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
     this.#request = head;
     this.#isCall = fieldValue(head, 'content-type').startsWith('application/grpc');
     this.#requestId = this.#site.requestId(head);
+    this.#record.begin(head, this.#requestId);
     const route = this.#site.route(head);
     this.#route = route;
+    this.#record.route = route;
     route.countRequest();
     const rested = this.#owner.takeStream(route);
     if (rested === undefined) this.#open(head, route);
@@ -153,6 +161,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
   /** RequestBodyOwner. */
   onBodyPiece(bytes: number): void {
     this.#owner.onReceived(bytes);
+    this.#record.bytesIn += bytes;
     if (this.#phase !== 'answered') this.#restartClock();
   }
 
@@ -241,6 +250,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
     if (this.#webSocketKey !== '' && head.status < FIRST_REDIRECTION) {
       throw new TunnelError('ORIGIN_INVALID', 'The origin answered a WebSocket handshake without switching');
     }
+    this.#record.respond(head.status);
     this.#answer.head(head);
     this.#restartClock();
   }
@@ -263,6 +273,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
       throw new TunnelError('ORIGIN_INVALID', 'Cannot switch protocols: the visitor did not ask for it');
     }
     this.#phase = 'tunnel';
+    this.#record.respond(SWITCHING_PROTOCOLS);
     this.#answer.head(withoutAccept(head));
     if (rest.length > 0) this.#answer.piece(rest);
     if (this.#stream !== undefined) this.#body.flowInto(this.#stream, head.body, false);
@@ -282,6 +293,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
   /** VisitorResponseOwner. */
   onWritten(bytes: number): void {
     this.#owner.onWritten(bytes);
+    this.#record.bytesOut += bytes;
   }
 
   /** VisitorResponseOwner. */
@@ -362,11 +374,14 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
 
   #onVisitorClose(): void {
     const cut = this.#visitor.aborted || this.#visitor.rstCode !== constants.NGHTTP2_NO_ERROR;
+    const left = cut && !this.#cutByUs;
     // After an orderly end of both directions the last bytes are still on their way to the origin.
     if (this.#phase === 'tunnel' && !cut) this.#release();
     this.#phase = 'over';
     this.#dropStream('The visitor left');
-    this.#owner.onOver(this, cut && !this.#cutByUs);
+    if (left) this.#failure ??= 'STREAM_RESET';
+    if (this.#record.end(this.#failure)) this.#site.exchanged(this.#record);
+    this.#owner.onOver(this, left);
   }
 
   #dropStream(why: string): void {
@@ -380,6 +395,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
   /** Before the response began the visitor gets a page; afterwards only a cut stream tells the truth. */
   #fail(error: TunnelError): void {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
+    this.#failure = error.code;
     this.#site.refused(error.code, this.#request);
     this.#dropStream(error.message);
     if (this.#answer.begun || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
@@ -387,7 +403,11 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
   }
 
   #refuse(error: TunnelError): void {
-    if (this.#request === undefined) this.#requestId = this.#site.requestId(undefined);
+    if (this.#request === undefined) {
+      this.#requestId = this.#site.requestId(undefined);
+      this.#record.begin(undefined, this.#requestId);
+    }
+    this.#record.respond(error.status);
     const { head, body } = errorAnswer(error, this.#request, this.#requestId);
     this.#awaitReader();
     this.#answer.head(head);
@@ -402,6 +422,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBo
    */
   #cut(error: TunnelError): void {
     this.#cutByUs = true;
+    this.#failure ??= error.code;
     this.#phase = 'answered';
     this.#dropStream(error.message);
     this.#visitor.destroy(error);

@@ -112,6 +112,11 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     return this.#outbox.bytes;
   }
 
+  /** By how much grown windows exceed their initial size now; `windowBudgetBytes` is the most. */
+  get borrowedBytes(): number {
+    return this.#options.windowBudgetBytes - this.#budgetBytes;
+  }
+
   get open(): boolean {
     return this.#state === 'open';
   }

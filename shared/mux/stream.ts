@@ -130,6 +130,20 @@ export class MuxStream {
       this.#outbound.push(piece);
       this.#askForTurn();
     }
+    return this.#mayWriteMore();
+  }
+
+  /** `write`, but the caller may use the memory again afterwards. */
+  writeCopy(borrowed: Buffer): boolean {
+    if (!this.alive || this.#localEnd !== 'none') return false;
+    if (borrowed.length > 0) {
+      this.#outbound.pushCopy(borrowed);
+      this.#askForTurn();
+    }
+    return this.#mayWriteMore();
+  }
+
+  #mayWriteMore(): boolean {
     const { bytes, count } = this.#outbound;
     if (bytes <= WRITE_HIGH_WATER_BYTES && count <= WRITE_HIGH_WATER_PIECES) return true;
     this.#drainWanted = true;

@@ -12,14 +12,17 @@
 import { FLAG_FIN, HEADER_BYTES, TYPE_DATA, TYPE_WINDOW_UPDATE, writeHeader } from './frame.js';
 import type { MuxStream, TurnPlace } from './stream.js';
 
-/** What a stream may send before the next one's turn. */
-const QUANTUM_BYTES = 16 * 1024;
+/** What a stream may send at once when it comes to the fast lane. */
+const FRESH_QUANTUM_BYTES = 16 * 1024;
+
+/** What a stream may send before the next one's turn in the bulk queue: two turns to a batch, two TLS records to a turn. */
+const BULK_QUANTUM_BYTES = 32 * 1024;
 
 /** While somebody waits in the bulk queue, the fast lane may send this many bytes for each byte of bulk … */
 const FRESH_SHARE = 3;
 
 /** … with this much ahead. */
-const FRESH_LEAD_BYTES = FRESH_SHARE * QUANTUM_BYTES;
+const FRESH_LEAD_BYTES = FRESH_SHARE * FRESH_QUANTUM_BYTES;
 
 /** Nobody's turn is worth a frame with less than this while more waits: each costs its reader as much as a large one. */
 const SCRAP_BYTES = 1024;
@@ -47,7 +50,7 @@ export class Turns {
   add(stream: MuxStream): void {
     if (stream.turnQueued) return;
     stream.turnQueued = true;
-    stream.turnDeficitBytes = QUANTUM_BYTES;
+    stream.turnDeficitBytes = FRESH_QUANTUM_BYTES;
     this.#fresh.push(stream);
   }
 
@@ -136,7 +139,7 @@ export class Turns {
   #requeue(stream: MuxStream, queue: MuxStream[], usedBytes: number): void {
     const leftBytes = stream.turnDeficitBytes - usedBytes;
     // A scrap is kept for the next round, so that nobody gets less than others for being the last of each batch.
-    stream.turnDeficitBytes = leftBytes >= SCRAP_BYTES ? leftBytes : QUANTUM_BYTES + Math.max(0, leftBytes);
+    stream.turnDeficitBytes = leftBytes >= SCRAP_BYTES ? leftBytes : BULK_QUANTUM_BYTES + Math.max(0, leftBytes);
     if (leftBytes >= SCRAP_BYTES && wantsTurn(stream)) queue.unshift(stream);
     else this.#wait(stream);
   }
@@ -178,7 +181,7 @@ function sumDueBytes(queue: readonly MuxStream[]): number {
   for (const stream of queue) {
     const dataBytes = stream.sendableBytes;
     // A header for each quantum begun, one for flags or the first piece, one for the end.
-    bytes += dataBytes + HEADER_BYTES * (2 + Math.ceil(dataBytes / QUANTUM_BYTES));
+    bytes += dataBytes + HEADER_BYTES * (2 + Math.ceil(dataBytes / FRESH_QUANTUM_BYTES));
   }
   return bytes;
 }

@@ -8,8 +8,9 @@ import { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { ByteStream, ByteStreamHandler } from '../../shared/byte-stream.js';
 import { Deadlines } from '../../shared/deadlines.js';
+import type { ErrorCode } from '../../shared/errors.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';
-import type { HttpRoute, HttpSite } from '../../shared/http/http-site.js';
+import type { ExchangeRecord, HttpRoute, HttpSite } from '../../shared/http/http-site.js';
 
 export const LIMITS = {
   headBytes: 16_384,
@@ -31,6 +32,10 @@ export class HandStream implements ByteStream {
   write(piece: Buffer): boolean {
     this.text += piece.toString('latin1');
     return true;
+  }
+
+  writeCopy(borrowed: Buffer): boolean {
+    return this.write(borrowed);
   }
 
   /** The origin answers, in this turn. */
@@ -83,13 +88,16 @@ export interface HandConnection {
   readonly socket: HandSocket;
   readonly stream: HandStream;
   readonly deadlines: Deadlines;
+  /** Copies of the records of exchanges that ended, oldest first. */
+  readonly exchanges: readonly ExchangeRecord[];
 }
 
-/** A connection that has just been accepted; it must not refuse anything. */
-export function handConnection(t: TestContext): HandConnection {
+/** A connection that has just been accepted; it must not refuse anything, except with a code of `mayRefuse`. */
+export function handConnection(t: TestContext, mayRefuse: readonly ErrorCode[] = []): HandConnection {
   const deadlines = new Deadlines();
   t.after(() => deadlines.close());
   const stream = new HandStream();
+  const exchanges: ExchangeRecord[] = [];
   const route: HttpRoute = {
     hostHeader: undefined,
     responseTimeoutMs: undefined,
@@ -106,10 +114,11 @@ export function handConnection(t: TestContext): HandConnection {
     route: () => route,
     forwarded: () => ({ forwardedFor: '', proto: 'https', realIp: '', forwarded: '', requestId: '' }),
     requestId: () => 'id',
-    refused: (code) => assert.fail(code),
+    refused: (code) => assert.ok(mayRefuse.includes(code), code),
+    exchanged: (record) => exchanges.push({ ...record }),
     closed: () => {},
   };
   const socket = new HandSocket({ allowHalfOpen: true });
   t.after(() => void socket.destroy());
-  return { connection: new HttpConnection(socket as unknown as Socket, site), socket, stream, deadlines };
+  return { connection: new HttpConnection(socket as unknown as Socket, site), socket, stream, deadlines, exchanges };
 }

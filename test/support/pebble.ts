@@ -9,6 +9,7 @@ import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { TestCa } from './test-ca.js';
 import { ToolProcess } from './tool-process.js';
+import { until } from './within.js';
 
 export interface PebbleOptions {
   /** Where pebble connects to for TLS-ALPN-01 and HTTP-01; nobody listens there when left out. */
@@ -76,8 +77,14 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     ca,
     caFile: files.ca,
     process,
-    root: () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem),
+    // It says that it is there before this second port is open.
+    root: () =>
+      until(10_000, 'the root', () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem).catch(refused)),
   };
+}
+
+function refused(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ECONNREFUSED') throw error;
 }
 
 function get(url: string, ca: string): Promise<string> {

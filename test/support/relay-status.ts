@@ -48,7 +48,10 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
 export function adminSubject(changes: Partial<AdminSubject> = {}): AdminSubject {
   return {
     status: () => relayStatus(),
+    metrics: () => 'sallyport_ready 1\n',
     ready: () => true,
+    tokens: () => [],
+    devices: () => [],
     certificates: () => relayStatus().certificates,
     renewCertificate: async () => {},
     reloadCertificates: () => {},

@@ -2,9 +2,16 @@
  * TrafficRates: decides the bytes per second of each tunnel, from the totals of successive snapshots.
  *
  * A rate is taken over at least one second, so that a screen that draws five times a second shows calm figures.
- * Owns: the newest two measurements of each tunnel. Owned by: LiveScreen.
+ * Owns: the newest two measurements of each tunnel. Owned by: LiveScreen, and by the verbs that watch.
  */
-import type { TunnelStatus } from './client-status.js';
+import { roundedBytes } from './terminal-text.js';
+
+/** What a tunnel has carried so far. */
+export interface TrafficTotals {
+  readonly name: string;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
 
 /** Bytes per second from visitors to the origin, and back. */
 export interface Rate {
@@ -26,7 +33,7 @@ export class TrafficRates {
   #measurements = new Map<string, Measurement>();
 
   /** Takes a snapshot at `nowMs` and forgets the tunnels that are not in it. */
-  measure(tunnels: readonly TunnelStatus[], nowMs: number): void {
+  measure(tunnels: readonly TrafficTotals[], nowMs: number): void {
     const older = this.#measurements;
     this.#measurements = new Map(tunnels.map((tunnel) => [tunnel.name, nextMeasurement(older, tunnel, nowMs)]));
   }
@@ -37,7 +44,7 @@ export class TrafficRates {
   }
 }
 
-function nextMeasurement(older: ReadonlyMap<string, Measurement>, tunnel: TunnelStatus, nowMs: number): Measurement {
+function nextMeasurement(older: ReadonlyMap<string, Measurement>, tunnel: TrafficTotals, nowMs: number): Measurement {
   const { name, bytesIn, bytesOut } = tunnel;
   const last = older.get(name);
   const elapsedMs = nowMs - (last?.atMs ?? nowMs);
@@ -49,4 +56,9 @@ function nextMeasurement(older: ReadonlyMap<string, Measurement>, tunnel: Tunnel
   const perSecond = 1_000 / elapsedMs;
   const rate = { in: (bytesIn - last.bytesIn) * perSecond, out: (bytesOut - last.bytesOut) * perSecond };
   return { atMs: nowMs, bytesIn, bytesOut, rate };
+}
+
+/** A rate as two cells of a table. */
+export function rateCells(rate: Rate): [inbound: string, outbound: string] {
+  return [roundedBytes(rate.in), roundedBytes(rate.out)];
 }

@@ -1,0 +1,32 @@
+/**
+ * AdminToken: the secret that the admin listener asks for when the operator has put one into the state folder, in the file
+ * `admin-token`. Without the file it asks for none. It is read at every question, so that writing and removing it counts at
+ * once, and the verbs of `relay`, which know the folder, read the same file.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readSecretFile } from '../../shared/config-secret.js';
+import type { Secret } from '../../shared/secret.js';
+
+/**
+ * The token; undefined when there is none.
+ * @throws {TunnelError} CONFIG_INVALID when the file cannot be read, is empty, or can be read by others.
+ */
+export function readAdminToken(stateDir: string): Secret | undefined {
+  return hasAdminToken(stateDir) ? readSecretFile(fileIn(stateDir), {}, 'admin token') : undefined;
+}
+
+/** Whether the operator asks for one, good or not. */
+export function hasAdminToken(stateDir: string): boolean {
+  return existsSync(fileIn(stateDir));
+}
+
+function fileIn(stateDir: string): string {
+  return join(stateDir, 'admin-token');
+}
+
+/** The field with which a request proves to know it; none where there is no token. Throws as `readAdminToken`. */
+export function adminAuthorization(stateDir: string): Readonly<Record<string, string>> {
+  const token = readAdminToken(stateDir);
+  return token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` };
+}

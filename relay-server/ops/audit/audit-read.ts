@@ -1,0 +1,29 @@
+/**
+ * AuditRead: decides which records people get to see: the newest ones, whole lines only. Whether they are true is
+ * audit-verify.ts's to say. Owns nothing.
+ */
+import { readFile } from 'node:fs/promises';
+import { readRecord } from './audit-chain.js';
+import { auditFiles } from './audit-files.js';
+
+export interface ShownRecord {
+  /** As it is in the file. */
+  readonly line: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+/** The newest `count` records of the log in `folder`, oldest first. Rejects when a file cannot be read. */
+export async function auditRecords(folder: string, count: number): Promise<ShownRecord[]> {
+  let records: ShownRecord[] = [];
+  for (const file of (await auditFiles(folder)).reverse()) {
+    const lines = (await readFile(file, 'utf8')).split('\n').slice(-count - 1);
+    records = [...lines.flatMap(shown), ...records];
+    if (records.length >= count) break;
+  }
+  return records.slice(-count);
+}
+
+function shown(line: string): ShownRecord[] {
+  const record = readRecord(Buffer.from(line));
+  return record === undefined ? [] : [{ line, facts: record.facts }];
+}
