@@ -1,107 +1,60 @@
 /**
- * Figure: one question that the bench answers, and how: rounds over all subjects in turn (A B C A B C …), so that
- * whatever else the machine does meets all of them, and ratios within a round, so that a slow round is slow for both.
+ * Figure: one question that the bench answers: what is measured, in which unit, and what is aimed at. How a figure is
+ * taken is interleave.ts; how it is judged, target.ts.
  */
-import { watchOthers } from './cpu-time.js';
-import type { CpuByPart, Subject } from './subjects/subject.js';
-import type { BenchWorld } from './world.js';
-
-/** What one subject did in one round. */
-export interface Sample extends Measurement {
-  /** What programs outside the bench took of the machine meanwhile, 0 to 1. */
-  readonly others: number;
-}
-
-export interface Measurement {
-  /** Work per second. */
-  readonly rate: number;
-  /** CPU time per unit of work, by part and in total. */
-  readonly cpu: CpuByPart;
-}
+import type { Stage } from './stage.js';
+import type { Target } from './target.js';
 
 export interface Figure {
-  /** `small`, `bulk`: for `--only` and the report's file. */
+  /** Short: for `--only`, the baseline and the report. */
   readonly name: string;
   readonly title: string;
-  readonly rateUnit: string;
-  readonly rateDigits: number;
-  readonly cpuUnit: string;
-  readonly cpuDigits: number;
-  /** Brings the subject to speed; nothing is counted. */
-  warmUp(world: BenchWorld, subject: Subject): Promise<unknown>;
-  measure(world: BenchWorld, subject: Subject): Promise<Measurement>;
+  /** The columns of the table, the most important first. */
+  readonly measures: readonly Measure[];
+  readonly targets: readonly Target[];
+  /** The measure that is also told by program; `cpu` when left out. */
+  readonly partsOf?: string;
+  /** Starts everybody who is measured; whoever cannot take part is named with the reason. */
+  enter(stage: Stage): Promise<Cast>;
 }
 
-/** A median of rounds with the least and the greatest of them. */
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
+export interface Measure {
+  /** Of the value in a Measurement. */
+  readonly name: string;
+  /** With its unit: `requests/s`. */
+  readonly title: string;
+  readonly digits: number;
+  /** How it stands beside the reference of the same round; left out: not at all. */
+  readonly beside?: 'ratio' | 'difference';
 }
 
-export interface SubjectResult {
-  readonly subject: string;
+/** What one contestant did in one round, by the names of the figure's measures. */
+export interface Measurement {
+  readonly values: Readonly<Record<string, number>>;
+  /** The figure's `partsOf` by program. */
+  readonly parts?: Readonly<Record<string, number>>;
+}
+
+/** One who is measured: mostly a subject under the figure's load. */
+export interface Contestant {
+  readonly name: string;
+  /** What runs, in a few words. */
   readonly what: string;
-  readonly rate: Spread;
-  readonly cpu: Readonly<Record<string, Spread>>;
-  /** Of the first subject in the same round. */
-  readonly rateRatio: Spread;
-  readonly cpuRatio: Spread;
-  readonly rounds: readonly Sample[];
+  /** Brings it to speed; nothing is counted. */
+  warmUp?(): Promise<unknown>;
+  measure(): Promise<Measurement>;
 }
 
-export interface FigureResult {
-  readonly figure: Figure;
-  readonly subjects: readonly SubjectResult[];
+/** Those who take part, the reference first, and those who do not. */
+export interface Cast {
+  readonly contestants: readonly Contestant[];
+  readonly absent: readonly Absent[];
 }
 
-/** Measures every subject `rounds` times. `progress` gets a line for each measurement. */
-export async function measureFigure(
-  world: BenchWorld,
-  figure: Figure,
-  subjects: readonly Subject[],
-  rounds: number,
-  progress: (line: string) => void,
-): Promise<FigureResult> {
-  const samples = new Map<Subject, Sample[]>(subjects.map((subject) => [subject, []]));
-  for (const subject of subjects) await figure.warmUp(world, subject);
-  for (let round = 1; round <= rounds; round += 1) {
-    for (const [subject, taken] of samples) {
-      const others = watchOthers();
-      const sample = { ...(await figure.measure(world, subject)), others: others() };
-      taken.push(sample);
-      progress(`${figure.name} ${round}/${rounds} ${subject.name}: ${describe(figure, sample)}`);
-    }
-  }
-  const [reference = []] = samples.values();
-  return { figure, subjects: [...samples].map(([subject, taken]) => resultOf(subject, taken, reference)) };
+export interface Absent {
+  readonly name: string;
+  readonly reason: string;
 }
 
-function resultOf(subject: Subject, rounds: readonly Sample[], reference: readonly Sample[]): SubjectResult {
-  const parts = Object.keys(rounds[0]?.cpu ?? {});
-  const ratios = (of: (sample: Sample) => number) =>
-    spreadOf(rounds.flatMap((sample, index) => (reference[index] ? of(sample) / of(reference[index]) : [])));
-  return {
-    subject: subject.name,
-    what: subject.what,
-    rate: spreadOf(rounds.map((sample) => sample.rate)),
-    cpu: Object.fromEntries(parts.map((part) => [part, spreadOf(rounds.map((sample) => sample.cpu[part] ?? 0))])),
-    rateRatio: ratios((sample) => sample.rate),
-    cpuRatio: ratios((sample) => sample.cpu.total ?? 0),
-    rounds,
-  };
-}
-
-/** Of at least one value. */
-export function spreadOf(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.slice((sorted.length - 1) >> 1, (sorted.length >> 1) + 1);
-  const median = middle.reduce((sum, value) => sum + value, 0) / middle.length;
-  return { median, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN };
-}
-
-function describe(figure: Figure, sample: Sample): string {
-  const cpu = (sample.cpu.total ?? 0).toFixed(figure.cpuDigits);
-  const others = `${(sample.others * 100).toFixed(0)} % of the machine used by others`;
-  return `${sample.rate.toFixed(figure.rateDigits)} ${figure.rateUnit}, ${cpu} ${figure.cpuUnit}, ${others}`;
-}
+/** A request's CPU time, as every figure of small requests shows it. */
+export const CPU_PER_REQUEST: Measure = { name: 'cpu', title: 'CPU µs/request', digits: 1, beside: 'ratio' };

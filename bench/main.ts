@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: measures Sallyport beside its limit and its baseline, all on loopback, and reports.
+ * `npm run bench`: measures Sallyport beside its limit, its baseline and its peers, all on loopback, and reports.
  *
  * Owns: the world of the run. Ends it in every case: done, failed, Ctrl-C.
  */
@@ -9,70 +9,80 @@ import { fileURLToPath } from 'node:url';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { TunnelError } from '../shared/errors.js';
 import { onStopSignal } from '../shared/stop-signal.js';
-import { bulkDownload } from './bulk-download.js';
-import { type Figure, type FigureResult, measureFigure } from './figure.js';
-import { machineFacts } from './machine.js';
-import { type Report, toJson, toMarkdown } from './report.js';
-import { smallRequests } from './small-requests.js';
-import { startHttpProxy } from './subjects/http-proxy.js';
-import { startLimit } from './subjects/limit.js';
-import { startSallyport } from './subjects/sallyport.js';
-import type { Subject } from './subjects/subject.js';
+import {
+  baselineOf,
+  compare,
+  type GuardResult,
+  readBaseline,
+  regressions,
+  watchedOf,
+  writeBaseline,
+} from './baseline.js';
+import type { Figure } from './figure.js';
+import { chooseFigures, FIGURE_NAMES } from './figures/figures.js';
+import { type MachineFacts, machineFacts } from './machine.js';
+import { configsToMarkdown, type Report, toJson, toMarkdown } from './report.js';
+import { type RunResult, run } from './run.js';
+import { type BenchSize, sizeOf } from './size.js';
+import type { SubjectKind } from './subjects/subject.js';
+import { chooseSubjects, SUBJECT_NAMES } from './subjects/subject-kinds.js';
 import { BenchWorld } from './world.js';
 
-const MIB = 1024 ** 2;
-const REPORT_FOLDER = fileURLToPath(new URL('../../bench/report/', import.meta.url));
+const FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
+const REPORT_FOLDER = join(FOLDER, 'report');
+const BASELINE_FILE = join(FOLDER, 'baseline.json');
 
 /** What a shell reports for a program that Ctrl-C ended. */
 const EXIT_INTERRUPTED = 130;
 
-const FULL = { rounds: 7, seconds: 5, bulkBytes: 1024 * MIB };
-const QUICK = { rounds: 3, seconds: 2, bulkBytes: 256 * MIB };
-
-const STARTERS: Readonly<Record<string, (world: BenchWorld) => Promise<Subject>>> = {
-  limit: startLimit,
-  sallyport: startSallyport,
-  'http-proxy': startHttpProxy,
-};
+/** Something was lost against the baseline, or a figure could not be taken. */
+const EXIT_FAILED = 1;
 
 interface BenchFlags {
   readonly quick?: boolean;
   readonly rounds?: string;
   readonly only?: string;
-  readonly subjects: string;
+  readonly subjects?: string;
   readonly compare?: string;
   readonly cpuProf?: string;
   readonly out: string;
   readonly showConfigs?: boolean;
+  readonly updateBaseline?: boolean;
 }
 
-const program = newProgram('bench', 'Measures Sallyport beside nginx without a tunnel, on this machine.')
-  .option('--quick', 'a first impression: fewer, shorter rounds')
-  .option('--rounds <n>', 'rounds of each figure')
-  .option('--only <figure>', 'small or bulk')
-  .option('--subjects <names>', 'comma-separated; ratios are to the first one', Object.keys(STARTERS).join(','))
+// Whoever reads may stop reading; the run still ends what it started.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
+
+const program = newProgram('bench', 'Measures Sallyport beside nginx without a tunnel and beside its peers, here.')
+  .option('--quick', 'small, download and upload in shorter rounds, compared with bench/baseline.json')
+  .option('--only <figures>', `comma-separated: ${FIGURE_NAMES.join(', ')}`)
+  .option('--subjects <names>', `comma-separated, ratios are to the first: ${SUBJECT_NAMES.join(', ')}`)
+  .option('--rounds <n>', 'rounds of each figure (5)')
   .option('--compare <folder>', 'another build of Sallyport (a dist folder) as one more subject')
   .option('--cpu-prof <folder>', 'write a CPU profile of each Node process there')
   .option('--out <folder>', 'where report.md and report.json go', REPORT_FOLDER)
-  .option('--show-configs', 'print the generated configuration of every subject')
+  .option('--show-configs', 'print the generated configuration of every subject with the report')
+  .option('--update-baseline', 'with --quick: make this run the baseline')
   .action(runBench);
 await runProgram(program);
 
+/** What a run takes, after the flags were understood. */
+interface Plan {
+  readonly size: BenchSize;
+  readonly figures: readonly Figure[];
+  readonly kinds: readonly SubjectKind[];
+}
+
 async function runBench(flags: BenchFlags): Promise<void> {
-  const size = { ...(flags.quick ? QUICK : FULL), ...(flags.rounds ? { rounds: positive(flags.rounds) } : {}) };
-  const figures = chooseFigures(flags.only, size);
-  const world = new BenchWorld({ bulkBytes: size.bulkBytes, profiles: flags.cpuProf });
-  const stop = new AbortController();
-  const end = () => {
-    stop.abort();
-    void world.programs.close();
-  };
+  const plan = planOf(flags);
+  const world = new BenchWorld({ bulkBytes: plan.size.bulkBytes, profiles: flags.cpuProf });
+  const end = () => void world.close();
   const stopListening = onStopSignal({ drain: end, end });
   try {
-    await measure(world, figures, size.rounds, flags);
+    await measure(world, plan, flags);
   } catch (error) {
     // Whatever fails after a signal fails because of it.
-    if (!stop.signal.aborted) throw error;
+    if (!world.stop.signal.aborted) throw error;
     process.exitCode = EXIT_INTERRUPTED;
   } finally {
     stopListening();
@@ -80,56 +90,48 @@ async function runBench(flags: BenchFlags): Promise<void> {
   }
 }
 
-async function measure(
-  world: BenchWorld,
-  figures: readonly Figure[],
-  rounds: number,
-  flags: BenchFlags,
-): Promise<void> {
+function planOf({ quick = false, ...flags }: BenchFlags): Plan {
+  if (flags.updateBaseline && !quick) {
+    throw new TunnelError('USAGE_INVALID', '--update-baseline needs --quick: that is what is compared');
+  }
+  return {
+    size: sizeOf(quick, flags.rounds),
+    figures: chooseFigures(flags.only, quick),
+    kinds: chooseSubjects({ names: flags.subjects, quick, compare: flags.compare }),
+  };
+}
+
+async function measure(world: BenchWorld, plan: Plan, flags: BenchFlags): Promise<void> {
   const machine = await machineFacts(world.tools);
   await world.open();
-  const subjects = await startSubjects(world, flags);
-  const results: FigureResult[] = [];
-  for (const figure of figures) results.push(await measureFigure(world, figure, subjects, rounds, note));
-  if (flags.showConfigs) for (const [name, text] of world.configs) console.log(`# ${name}\n${text}`);
-  publish({ machine, rounds, figures: results }, flags.out);
+  const result = await run(world, { ...plan, progress: note });
+  const guard = plan.size.quick ? guardOver(result, machine, flags.updateBaseline === true) : undefined;
+  publish({ ...result, machine, size: plan.size, guard, configs: world.configs }, flags);
 }
 
-function chooseFigures(only: string | undefined, size: typeof FULL): Figure[] {
-  const all = [smallRequests(size.seconds), bulkDownload(size.bulkBytes)];
-  const chosen = all.filter(({ name }) => only === undefined || name === only);
-  if (chosen.length === 0) throw new TunnelError('USAGE_INVALID', `--only must be small or bulk, got ${only}`);
-  return chosen;
-}
-
-async function startSubjects(world: BenchWorld, flags: BenchFlags): Promise<Subject[]> {
-  const subjects: Subject[] = [];
-  for (const name of flags.subjects.split(',')) {
-    const start = STARTERS[name];
-    if (start === undefined) {
-      throw new TunnelError('USAGE_INVALID', `--subjects has ${name}; known are ${Object.keys(STARTERS).join(', ')}`);
-    }
-    subjects.push(await start(world));
+/** Compares with the baseline, or replaces it. */
+function guardOver(result: RunResult, machine: MachineFacts, isNew: boolean): GuardResult | undefined {
+  const watched = watchedOf(result.figures);
+  if (isNew) {
+    writeBaseline(BASELINE_FILE, baselineOf(machine, watched));
+    note(`${BASELINE_FILE} holds this run now`);
+    return undefined;
   }
-  if (flags.compare !== undefined) subjects.push(await startSallyport(world, 'other', flags.compare));
-  return subjects;
+  const baseline = readBaseline(BASELINE_FILE);
+  return baseline === undefined ? undefined : compare(baseline, watched);
 }
 
-function positive(text: string): number {
-  const number = Number(text);
-  if (!Number.isInteger(number) || number < 1 || number > 100) {
-    throw new TunnelError('USAGE_INVALID', `--rounds must be a whole number from 1 to 100, got ${text}`);
-  }
-  return number;
-}
-
-function publish(report: Report, folder: string): void {
-  const markdown = toMarkdown(report);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'report.md'), markdown);
-  writeFileSync(join(folder, 'report.json'), toJson(report));
+function publish(report: Report, flags: BenchFlags): void {
+  const configs = flags.showConfigs ? `\n${configsToMarkdown(report.configs)}` : '';
+  const markdown = `${toMarkdown(report)}${configs}`;
+  mkdirSync(flags.out, { recursive: true });
+  writeFileSync(join(flags.out, 'report.md'), markdown);
+  writeFileSync(join(flags.out, 'report.json'), toJson(report));
   console.log(markdown);
-  note(`written to ${folder}`);
+  note(`written to ${flags.out}`);
+  const lost = report.guard === undefined ? [] : regressions(report.guard);
+  for (const line of lost) note(`regression: ${line}`);
+  if (lost.length > 0 || report.failed.length > 0) process.exitCode = EXIT_FAILED;
 }
 
 function note(line: string): void {

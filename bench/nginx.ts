@@ -1,31 +1,43 @@
 /**
  * Nginx: starts an nginx of ours from a generated config, in its own folder, and waits until it accepts.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { TunnelError } from '../shared/errors.js';
 import type { Program } from './programs.js';
-import type { BenchWorld } from './world.js';
+import type { Scene } from './scene.js';
 
 const READY_MS = 10_000;
 const POLL_MS = 20;
 
-/** Starts nginx with these lines in its `http` block. Resolves when it accepts on `port`. */
-export async function startNginx(world: BenchWorld, name: string, port: number, http: string): Promise<Program> {
-  const folder = join(world.folder, name);
+/** Connections that one worker takes; both ends of a proxied visitor count. */
+const WORKER_CONNECTIONS = 4_096;
+
+export interface NginxOptions {
+  /** Unique in the scene. */
+  readonly name: string;
+  /** On loopback; where one of the servers in `http` listens. */
+  readonly port: number;
+  /** The lines of the block `http`. */
+  readonly http: string;
+  /** Connections that one worker takes; 4,096 when left out. */
+  readonly connections?: number;
+}
+
+/** Starts an nginx. Resolves when it accepts on `port`. */
+export async function startNginx(scene: Scene, options: NginxOptions): Promise<Program> {
+  const folder = join(scene.folder, options.name);
   mkdirSync(folder);
-  const config = nginxConfig(folder, http);
-  const file = join(folder, 'nginx.conf');
-  writeFileSync(file, config);
-  world.configs.set(`${name} nginx.conf`, config);
-  const program = world.programs.start(world.tools.nginx, ['-c', file, '-e', join(folder, 'error.log')]);
-  await accepting(port);
+  const config = nginxConfig(folder, options);
+  const file = scene.writeConfig(`${options.name} nginx.conf`, config);
+  const program = scene.programs.start(scene.world.tools.nginx, ['-c', file, '-e', join(folder, 'error.log')]);
+  await program.until(accepting(options.port));
   return program;
 }
 
-function nginxConfig(folder: string, http: string): string {
+function nginxConfig(folder: string, { http, connections = WORKER_CONNECTIONS }: NginxOptions): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   const paths = temporary.map((kind) => `  ${kind}_temp_path ${folder}/${kind};`).join('\n');
   // Root starts workers as another user, who may not read our folder.
@@ -34,7 +46,8 @@ function nginxConfig(folder: string, http: string): string {
 daemon off;
 pid ${folder}/nginx.pid;
 error_log ${folder}/error.log error;
-events { worker_connections 4096; }
+worker_rlimit_nofile ${connections + 64};
+events { worker_connections ${connections}; }
 http {
 ${paths}
   access_log off;
@@ -58,7 +71,8 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-async function accepting(port: number): Promise<void> {
+/** Resolves when somebody accepts connections on this port of loopback; rejects with INTERNAL after 10 s. */
+export async function accepting(port: number): Promise<void> {
   const untilMs = performance.now() + READY_MS;
   while (!(await accepts(port))) {
     if (performance.now() > untilMs) throw new TunnelError('INTERNAL', `Cannot go on: nothing accepts on port ${port}`);

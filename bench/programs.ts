@@ -1,8 +1,8 @@
 /**
- * Programs: the processes of a bench. Each is known by its pid and ended by it, whatever happens: at the end, after a
+ * Programs: the processes of a scene. Each is known by its pid and ended by it, whatever happens: at the end, after a
  * failure, and when somebody presses Ctrl-C.
  *
- * Owns: every process it started. Owned by: main.ts.
+ * Owns: every process it started. Owned by: Scene.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,13 +22,24 @@ const KEPT_LINES = 20;
 export interface RunOptions {
   /** The program is killed after this long, in milliseconds. */
   readonly timeoutMs: number;
+  /** Exit codes that are no failure; 0 alone when left out. */
+  readonly exitCodes?: readonly number[];
 }
 
-/** One process of a subject, running until the bench ends. */
+/** One process of a scene, running until it is ended or the scene is. */
 export interface Program {
   readonly pid: number;
-  /** The first line on stdout that contains `text`. Rejects when the program ends first or says nothing of the kind. */
-  line(text: string): Promise<string>;
+  /**
+   * The first line, of either output, that contains `text`, among the last 20 or those to come. Rejects when the program
+   * ends first or says nothing of the kind in `withinMs` (15 s).
+   */
+  line(text: string, withinMs?: number): Promise<string>;
+  /** What `ready` resolves with; rejects when the program ends first. */
+  until<T>(ready: Promise<T>): Promise<T>;
+  /** Calls `listener` with each line to come, until the returned function is called. */
+  onLine(listener: (line: string) => void): () => void;
+  /** Asks the program to end, and kills it when it does not. Resolves when it is gone. */
+  end(): Promise<void>;
 }
 
 export class Programs {
@@ -47,7 +58,8 @@ export class Programs {
     program.child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
     const timer = setTimeout(() => program.child.kill('SIGKILL'), options.timeoutMs);
     const how = await program.ended.finally(() => clearTimeout(timer));
-    if (how !== 'exit code 0') throw program.failure(`ended with ${how}`);
+    const { exitCodes = [0] } = options;
+    if (!exitCodes.some((code) => how === `exit code ${code}`)) throw program.failure(`ended with ${how}`);
     return Buffer.concat(output).toString();
   }
 
@@ -87,23 +99,38 @@ class RunningProgram implements Program {
     return this.child.pid ?? 0;
   }
 
-  line(text: string): Promise<string> {
+  line(text: string, withinMs = READY_MS): Promise<string> {
     const earlier = this.#lines.find((line) => line.includes(text));
     if (earlier !== undefined) return Promise.resolve(earlier);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(this.failure(`did not say ${text} in ${READY_MS} ms`)), READY_MS);
-      const onLine = (line: string) => {
-        if (!line.includes(text)) return;
+      const settle = () => {
         clearTimeout(timer);
-        this.#listeners.delete(onLine);
-        resolve(line);
+        stopListening();
       };
-      this.#listeners.add(onLine);
+      const stopListening = this.onLine((line) => {
+        if (!line.includes(text)) return;
+        settle();
+        resolve(line);
+      });
+      const timer = setTimeout(() => {
+        settle();
+        reject(this.failure(`did not say ${text} in ${withinMs} ms`));
+      }, withinMs);
       void this.ended.then((how) => {
-        clearTimeout(timer);
+        settle();
         reject(this.failure(`ended with ${how}`));
       });
     });
+  }
+
+  until<T>(ready: Promise<T>): Promise<T> {
+    const ended = this.ended.then((how) => Promise.reject(this.failure(`ended with ${how}`)));
+    return Promise.race([ready, ended]);
+  }
+
+  onLine(listener: (line: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   failure(what: string): TunnelError {

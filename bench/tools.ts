@@ -5,7 +5,13 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { TunnelError } from '../shared/errors.js';
 
-const PACKAGES = { nginx: 'nginx-light', wrk: 'wrk', curl: 'curl', openssl: 'openssl' } as const;
+const PACKAGES = {
+  nginx: 'nginx-light',
+  wrk: 'wrk',
+  h2load: 'nghttp2-client',
+  curl: 'curl',
+  openssl: 'openssl',
+} as const;
 
 /** Where servers live that an ordinary user's PATH leaves out. */
 const ADMIN_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
@@ -26,12 +32,14 @@ export function findTools(): Tools {
   return Object.fromEntries(names.map((name) => [name, pathOf(name) ?? name])) as Record<Tool, string>;
 }
 
-function pathOf(name: string): string | undefined {
+/** The path of a program on PATH or where servers live; undefined when there is none. */
+export function pathOf(name: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...ADMIN_FOLDERS];
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
-function isExecutable(path: string): boolean {
+/** Whether this file can be run. */
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;

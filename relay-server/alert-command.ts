@@ -4,7 +4,7 @@
 import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import type { Alert } from './ops/alerts/alert.js';
 import { channelsOf } from './ops/alerts/alert-config.js';
 import type { Channel } from './ops/alerts/channel.js';
@@ -24,7 +24,7 @@ export function addAlertCommands(program: Command, io: CommandIo): void {
     .description('alerts about tunnels, certificates and clients')
     .command('test')
     .description('send a test alert through every channel under alerts: in relay.yaml')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action(async (options: AlertTestOptions) => {
       process.exitCode = await runAlertTest(options, io);
     });

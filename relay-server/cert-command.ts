@@ -8,11 +8,10 @@
 import * as path from 'node:path';
 import type { Command } from 'commander';
 import { ACTION_FIELD } from '../shared/admin-server.js';
-import { caNameOf } from '../shared/certs/account-store.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
-import { CertificateStore } from '../shared/certs/certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { isErrorCode, TunnelError } from '../shared/errors.js';
@@ -20,11 +19,14 @@ import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
+import { mayClaimHost } from './sessions/grants.js';
+import { isExpired } from './sessions/token-record.js';
+import { TokenStore } from './sessions/token-store.js';
 import { addressOfAdmin, failureOfAdmin } from './status-command.js';
 
 const PATH = '/api/v1/certificates';
@@ -51,22 +53,22 @@ export function addCertCommands(program: Command, io: CommandIo): void {
     .command('list')
     .description('show every certificate, its next renewal, and what failed')
     .option('--json', 'print one array')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CertListOptions) => runCertList(options, io));
   cert
     .command('renew <name>')
     .description('let the running relay replace a certificate now, also right after a failure')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: CertOptions) => runCertRenew(name, options, io));
   cert
     .command('import <folder>')
     .description('take a certificate that certbot got, e.g. /etc/letsencrypt/live/example.com')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((folder: string, options: CertOptions) => runCertImport(folder, options, io));
   cert
     .command('rollover')
     .description('give the accounts at the CAs new keys')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CertOptions) => runCertRollover(options, io));
 }
 
@@ -103,12 +105,23 @@ export async function runCertRenew(text: string, options: CertOptions, io: Pick<
 export async function runCertImport(folder: string, options: CertOptions, io: Pick<CommandIo, 'note'>): Promise<void> {
   const config = acmeConfig(options);
   const store = CertificateStore.open(config.stateDir);
-  const ca = caNameOf(config.acme.authorities[0].directoryUrl);
-  const names = await importCertbot(store, ca, path.resolve(folder), AbortSignal.timeout(WORK_MS));
+  const names = await importCertbot(store, IMPORTED_CA, path.resolve(folder), AbortSignal.timeout(WORK_MS));
   const isRunning = (await askRelay(config, 'POST', `${PATH}/reload`, ASK_MS)) !== undefined;
   const effect = isRunning ? 'The running relay uses it where it is newer' : 'The relay uses it when it starts';
   io.note(`Imported ${names.join(', ')}. ${effect}, and renews it when it is due.`);
   await recordVerb(config.auditLog, 'certificate-imported', { names, folder: path.resolve(folder) });
+  const unused = names.filter((name) => !isUsed(name, config));
+  if (unused.length > 0) io.note(`Not used now: no token may claim ${unused.join(', ')}.`);
+}
+
+function isUsed(name: string, { domain, acme, stateDir }: RelayConfig): boolean {
+  // A wildcard serves whatever is claimed below it.
+  if (name === domain || acme.wildcards.includes(name)) return true;
+  const sample = name.replace(/^\*/, 'any');
+  const tokens = TokenStore.open(stateDir).list();
+  return tokens.some(
+    (token) => !isExpired(token) && (mayClaimHost(token.grants, name) || mayClaimHost(token.grants, sample)),
+  );
 }
 
 /** @throws {TunnelError} CERTIFICATE_FAILED when a CA cannot be asked; CONFIG_INVALID. */

@@ -2,11 +2,12 @@
  * `relay check`: says what is wrong with the configuration, without starting anything.
  */
 import type { Command } from 'commander';
-import { checkAcme } from '../shared/certs/acme-check.js';
+import { refuseUnusable } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
-import { findRelayConfig } from './find-relay-config.js';
-import { readRelayConfig } from './relay-config.js';
+import { readConfig } from '../shared/config-file.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
+import { type RelayConfig, readRelay } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
 
 export interface CheckOptions {
@@ -18,16 +19,34 @@ export function addCheckCommand(program: Command, io: CommandIo): void {
   program
     .command('check')
     .description('say what is wrong with relay.yaml, the tokens and the certificate files')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: CheckOptions) => runCheck(options, io));
 }
 
 /** Prints one line when all is well. @throws {TunnelError} CONFIG_INVALID with everything that is wrong. */
 export function runCheck(options: CheckOptions, io: CommandIo): void {
   const file = findRelayConfig(options.config);
-  const config = readRelayConfig(file);
+  const notes: string[] = [];
+  const config = readConfig(file, (root) => {
+    const read = readRelay(root, refuseUnusable);
+    notes.push(...notesOn(read, root.has('acme')));
+    return read;
+  });
   const tokens = TokenStore.open(config.stateDir).list();
-  if (config.tls.mode === 'acme') checkAcme(config.acme);
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
+  for (const note of notes) io.note(`Warning: ${note}.`);
   io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);
+}
+
+/** What is right, and yet hardly what was meant. */
+function notesOn({ tls, listen, acme }: RelayConfig, hasAcme: boolean): string[] {
+  if (tls.mode !== 'acme') {
+    return hasAcme
+      ? [`the section acme is ignored in tls.mode ${tls.mode}. Write tls: { mode: acme }, or remove it`]
+      : [];
+  }
+  const isAskedHere = listen.https.port === 443 || listen.http?.port === 80 || acme.challenges.includes('dns-01');
+  if (isAskedHere) return [];
+  const state = `the relay listens on ${[listen.https, listen.http].flatMap((one) => one?.port ?? []).join(' and ')}`;
+  return [`CAs ask ports 443 and 80, and ${state}. Forward one of them here, or set up acme.dns`];
 }

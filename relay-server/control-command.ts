@@ -4,7 +4,7 @@
 import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { askRelay } from './ops/control-socket.js';
 import { readRelayConfig } from './relay-config.js';
 import type { ReloadReport } from './relay-reload.js';
@@ -21,13 +21,13 @@ export function addControlCommands(program: Command, io: CommandIo): void {
     .command('reload')
     .description('make the running relay read relay.yaml again; says which options wait for a restart')
     .option('--json', 'print one object')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: ControlOptions) => runReload(options, io));
   program
     .command('restart')
     .description('replace the running relay by a new process that takes over its sockets; no visitor is refused')
     .option('--json', 'print one object')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: ControlOptions) => runRestart(options, io));
 }
 
@@ -49,7 +49,7 @@ export async function runRestart(options: ControlOptions, io: Pick<CommandIo, 'p
 
 function formatReload({ applied, waiting }: ReloadReport): string {
   const lines = ['Certificates and tokens are up to date.'];
-  if (applied.length > 0) lines.push(`Changed: ${applied.join(', ')}`);
-  if (waiting.length > 0) lines.push(`Not changed: ${waiting.join(', ')}. Do: relay restart`);
+  if (applied.length > 0) lines.push(`Changed: ${applied.join(', ')}.`);
+  if (waiting.length > 0) lines.push(`Waiting for a restart: ${waiting.join(', ')}. Do: relay restart`);
   return printable(lines.join(' '));
 }

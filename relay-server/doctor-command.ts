@@ -8,7 +8,7 @@ import { type Check, exitOfReport, type Finding, resultLines, runChecks, summary
 import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
 import { asTunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import {
   checkAlerts,
@@ -33,10 +33,12 @@ import { RelayPatient } from './ops/doctor/relay-patient.js';
 import type { RelayStatus } from './ops/relay-status.js';
 import type { RelayConfig } from './relay-config.js';
 import { fetchRelayStatus } from './status-command.js';
-import { localCaOf } from './why-command.js';
+import { ownRoots } from './why-command.js';
 
 export interface DoctorOptions {
   readonly config?: string;
+  /** PEM file of a private CA that visitors trust. */
+  readonly caFile?: string;
   /** Print the report as one object. */
   readonly json?: boolean;
   /** Asks the running relay; by default at listen.admin. */
@@ -70,7 +72,8 @@ export function addDoctorCommand(program: Command, io: CommandIo): void {
   program
     .command('doctor')
     .description('check configuration, tokens, certificates, DNS, ports and clients; say what to do about each failure')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
+    .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
     .action(async (options: DoctorOptions) => {
       process.exitCode = await runDoctor(options, io);
@@ -81,17 +84,17 @@ export function addDoctorCommand(program: Command, io: CommandIo): void {
 export async function runDoctor(options: DoctorOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
   const patient = new RelayPatient(findRelayConfig(options.config), options.fetchStatus ?? askAdmin);
   const checks = CHECKS.map(([name, run]): Check => ({ name, run: (signal) => run(patient, signal) }));
-  const report = await runChecks(withLocalCa(checks, patient), (result) => {
+  const report = await runChecks(withRoots(checks, patient, options.caFile), (result) => {
     if (!options.json) for (const line of resultLines(result)) io.print(line);
   });
   io.print(options.json ? printable(JSON.stringify(report)) : summaryLine(report));
   return exitOfReport(report);
 }
 
-/** From the first check after the configuration on, the relay's own CA is trusted as its clients trust it. */
-function* withLocalCa(checks: readonly Check[], patient: RelayPatient): Generator<Check> {
+/** From the first check after the configuration on, the CAs that the relay knows of are trusted as its clients do. */
+function* withRoots(checks: readonly Check[], patient: RelayPatient, caFile: string | undefined): Generator<Check> {
   for (const check of checks) {
-    if (patient.config?.tls.mode === 'local-ca') patient.localCa ??= localCaOf(patient.config.stateDir);
+    if (patient.config !== undefined && patient.roots.length === 0) patient.roots = ownRoots(patient.config, caFile);
     yield check;
   }
 }

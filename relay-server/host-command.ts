@@ -9,7 +9,7 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { tableLines } from '../shared/terminal-text.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { readRelayConfig } from './relay-config.js';
 import { type ProtectedHost, ProtectedHosts } from './sessions/protected-hosts.js';
@@ -33,12 +33,12 @@ export function addHostCommands(program: Command, io: CommandIo): void {
     .command('list')
     .description('show hostnames that were claimed with tls: end-to-end or passthrough')
     .option('--json', 'print one array')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: HostListOptions) => runHostList(options, io));
   host
     .command('forget <name>')
     .description('let the relay end TLS of this hostname again, once a client claims it so')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: HostForgetOptions) => runHostForget(name, options, io));
 }
 

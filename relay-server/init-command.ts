@@ -11,6 +11,7 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { normaliseHostname } from '../shared/hostname.js';
 import { quoted } from '../shared/printable.js';
+import { configFlag } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { parseRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
@@ -69,7 +70,9 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
   );
   io.note(`2. Start the relay here: relay serve --config ${shown(file)}`);
   if (isPublic)
-    io.note("   It gets its certificates from Let's Encrypt and renews them; see them with: relay cert list");
+    io.note(
+      `   It gets its certificates from Let's Encrypt and renews them; see them with: relay cert list${configFlag(file, shown(file))}`,
+    );
   io.note('3. At home, type this; it is shown only once:');
   io.print(joinCommandFor(relay, token.text));
   await recordVerb(config.auditLog, 'token-created', {
@@ -87,8 +90,8 @@ function configText(domain: string, isPublic: boolean, email: string | undefined
     `domain: ${domain}`,
     '',
     'listen:',
-    '  https: "0.0.0.0:443" # visitors and clients',
-    '  http: "0.0.0.0:80" # sends visitors to https, and proves hostnames to the CA',
+    '  https: ":443" # visitors and clients',
+    '  http: ":80" # sends visitors to https, and proves hostnames to the CA',
     '  admin: "127.0.0.1:9180" # relay status; keep it on loopback',
     '',
     '# Tokens and certificates, from the folder of this file. Back it up, and let nobody else read it.',

@@ -5,7 +5,8 @@
  *
  * Owns: nothing; the rooms own the sockets. Owned by: Relay.
  */
-import { type Address, formatAddress } from '../shared/address.js';
+import { type Address, formatAddress, splitHostAndPort } from '../shared/address.js';
+import { asTunnelError } from '../shared/errors.js';
 import type { ListenSockets, NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
 import type { ListenerStatus } from './ops/relay-status.js';
@@ -34,6 +35,11 @@ export interface ListenersOptions {
   readonly log: Log;
 }
 
+interface ListenersBefore {
+  readonly wanted: ListenAddresses;
+  readonly bound: ReadonlyMap<ListenerName, ListenerStatus>;
+}
+
 export class Listeners {
   readonly #options: ListenersOptions;
   readonly #bound = new Map<ListenerName, ListenerStatus>();
@@ -48,14 +54,26 @@ export class Listeners {
     return NAMES.flatMap((name) => this.#bound.get(name) ?? []);
   }
 
-  /** Opens, moves and closes what differs from before. Rejects with CONFIG_INVALID at the first that cannot be had. */
+  /**
+   * Opens, moves and closes what differs from before. Rejects with CONFIG_INVALID at the first that cannot be had; those
+   * that had moved by then go back.
+   */
   async listen(wanted: ListenAddresses): Promise<void> {
-    for (const name of NAMES) {
-      const isOpen = this.#bound.has(name);
-      if (isOpen && this.#options.sockets.isFixed(name)) continue;
-      if (sameAddress(wanted[name], this.#wanted[name])) continue;
-      await this.#open(name, wanted[name]);
-      this.#wanted = { ...this.#wanted, [name]: wanted[name] };
+    const before = { wanted: this.#wanted, bound: new Map(this.#bound) };
+    const moved: ListenerName[] = [];
+    try {
+      for (const name of NAMES) {
+        const isOpen = this.#bound.has(name);
+        if (isOpen && this.#options.sockets.isFixed(name)) continue;
+        if (sameAddress(wanted[name], this.#wanted[name])) continue;
+        await this.#open(name, wanted[name]);
+        this.#wanted = { ...this.#wanted, [name]: wanted[name] };
+        moved.push(name);
+      }
+    } catch (error) {
+      // The first time there is nothing to go back to: the relay does not start.
+      if (before.bound.size > 0) for (const name of moved) await this.#goBack(name, before);
+      throw error;
     }
   }
 
@@ -69,6 +87,16 @@ export class Listeners {
     });
   }
 
+  async #goBack(name: ListenerName, { wanted, bound }: ListenersBefore): Promise<void> {
+    try {
+      await this.#open(name, addressOf(bound.get(name)));
+      this.#wanted = { ...this.#wanted, [name]: wanted[name] };
+    } catch (error) {
+      const reason = asTunnelError(error).message;
+      this.#options.log.error({ listener: name, reason }, 'the listener stays where the refused configuration put it');
+    }
+  }
+
   async #open(name: ListenerName, address: Address | undefined): Promise<void> {
     const { rooms, sockets, log } = this.#options;
     const bound = await rooms[name].listen(address, address && sockets.take(name));
@@ -79,6 +107,12 @@ export class Listeners {
       log.warn(fields, 'the socket that the relay was given counts, not the option');
     }
   }
+}
+
+/** Where it was, which is more than was asked for where that was port 0. */
+function addressOf(status: ListenerStatus | undefined): Address | undefined {
+  const { host, port } = splitHostAndPort(status?.address ?? '') ?? {};
+  return host === undefined ? undefined : { host, port: Number(port) };
 }
 
 function sameAddress(one: Address | undefined, other: Address | undefined): boolean {

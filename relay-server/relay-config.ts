@@ -33,6 +33,8 @@ export interface RelayConfig {
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
   readonly http2: Http2Mode;
+  /** What `tls.hsts` says; undefined when `hsts` follows from the mode. */
+  readonly writtenHsts: boolean | undefined;
   readonly limits: RelayLimits;
   readonly alerts: AlertConfig;
   readonly log: LogConfig;
@@ -133,14 +135,21 @@ export function parseRelayConfig(text: string, path: string, env?: Environment):
   return parseConfig(text, path, readRelay, { env });
 }
 
-/** Asks for every option of a relay. */
-export function readRelay(root: Fields): RelayConfig {
+/**
+ * Asks for every option of a relay.
+ * @param onAcme looks at the section `acme` when certificates come from there.
+ */
+export function readRelay(root: Fields, onAcme?: (fields: Fields, acme: AcmeConfig) => void): RelayConfig {
   const domain = root.hostname('domain');
   const listen = root.section('listen', readListeners);
   const { hsts, ...tls } = root.section('tls', readTls);
   // Without a listener for plain HTTP nobody could answer http-01.
   const challenges = listen.http === undefined ? (['tls-alpn-01'] as const) : (['tls-alpn-01', 'http-01'] as const);
-  const acme = root.section('acme', (fields) => readAcme(fields, { challenges }));
+  const acme = root.section('acme', (fields) => {
+    const read = readAcme(fields, { challenges });
+    if (tls.mode === 'acme') onAcme?.(fields, read);
+    return read;
+  });
   const stateDir = root.path('state_dir', { default: '/var/lib/sallyport' });
   const config = {
     domain,
@@ -151,7 +160,8 @@ export function readRelay(root: Fields): RelayConfig {
     trustedProxies: root.values('trusted_proxies', network),
     tls,
     acme,
-    hsts: hsts ?? isTrustedByBrowsers(tls.mode, acme),
+    hsts: hsts ?? isTrustedByBrowsers({ tls, acme }),
+    writtenHsts: hsts,
     http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
@@ -192,7 +202,10 @@ function readTls(fields: Fields): RelayTls & { readonly hsts: boolean | undefine
 }
 
 /** A browser that once saw HSTS accepts no untrusted certificate for the name: right only where all of them are real. */
-function isTrustedByBrowsers(mode: RelayTls['mode'], { authorities }: AcmeConfig): boolean {
+export function isTrustedByBrowsers({
+  tls: { mode },
+  acme: { authorities },
+}: Pick<RelayConfig, 'tls' | 'acme'>): boolean {
   const staging = directoryUrlOf('staging');
   return mode === 'files' || (mode === 'acme' && authorities.every(({ directoryUrl }) => directoryUrl !== staging));
 }

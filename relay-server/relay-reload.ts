@@ -2,7 +2,7 @@
  * RelayReload: decides what becomes of a relay.yaml that has changed under a running relay: which options it takes over
  * at once, and which wait for a restart. Pure functions; the relay does what they say.
  */
-import type { RelayConfig, RelayLimits } from './relay-config.js';
+import { isTrustedByBrowsers, type RelayConfig, type RelayLimits } from './relay-config.js';
 
 /** What `relay reload` answers. */
 export interface ReloadReport {
@@ -28,14 +28,17 @@ const LATER_LIMITS: ReadonlyMap<keyof RelayLimits, string> = new Map([
 /** Which options differ between the config of a running relay and the one in its file. */
 export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadReport {
   const before = new Map(optionsOf(running).map((option) => [option.name, option.text]));
-  const changed = optionsOf(wanted).filter(({ name, text }) => before.get(name) !== text);
+  const changed = optionsOf({ ...wanted, hsts: hstsFor(running, wanted) }).filter(
+    ({ name, text }) => before.get(name) !== text,
+  );
   const names = (counts: Option['counts']) => changed.filter((o) => o.counts === counts).map(({ name }) => name);
   return { applied: names('now'), waiting: names('later') };
 }
 
 /** The config that counts from now on: that of `wanted`, but what must wait stays as it is. */
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
-  const { publicPort, listen, proxyProtocol, trustedProxies, hsts, http2, limits, alerts, log, drainMs } = wanted;
+  const { publicPort, listen, proxyProtocol, trustedProxies, writtenHsts, http2, limits, alerts, log, drainMs } =
+    wanted;
   const { accessLog, auditLog } = wanted;
   return {
     ...running,
@@ -43,8 +46,9 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     listen: { ...listen, tcpHost: running.listen.tcpHost },
     proxyProtocol,
     trustedProxies,
-    hsts,
+    hsts: hstsFor(running, wanted),
     http2,
+    writtenHsts,
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
@@ -52,6 +56,11 @@ export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig
     auditLog,
     drainMs,
   };
+}
+
+/** Where the file does not say, the certificates that are shown now decide: they go with the mode of the start. */
+function hstsFor(running: RelayConfig, { writtenHsts }: RelayConfig): boolean {
+  return writtenHsts ?? isTrustedByBrowsers(running);
 }
 
 /** Every option, each once; sections whose options go together are one. */
@@ -66,6 +75,7 @@ function optionsOf(config: RelayConfig): Option[] {
     tls,
     hsts,
     http2,
+    writtenHsts: _writtenHsts,
     limits,
     alerts,
     log,

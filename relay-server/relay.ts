@@ -138,7 +138,7 @@ export class Relay {
       probe: (session, probe) => this.#claims.probe(session, probe),
       watch: async (session, { id, host }) => {
         this.#claims.checkGranted(session, { host, tcpPort: undefined });
-        return this.#traces.watch(id, host);
+        return this.#traces.watch(id, host, session.owner.tokenId);
       },
       refused,
     });
@@ -392,7 +392,7 @@ export class Relay {
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
-      watch: (id, host) => this.#traces.watch(id, host),
+      watch: (id, host) => this.#traces.watch(id, host, ''),
     };
   }
 

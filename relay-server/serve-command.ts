@@ -4,7 +4,7 @@
 import type { Command } from 'commander';
 import { http2Warning } from '../shared/http2/http2-mode.js';
 import { createLog } from '../shared/log.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { readRelayConfig } from './relay-config.js';
 import { Serving } from './serving.js';
 
@@ -19,7 +19,7 @@ export function addServeCommand(program: Command): void {
     .description(
       'run the relay in the foreground; SIGTERM drains, a second one ends at once, SIGHUP reloads relay.yaml',
     )
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: ServeOptions) => runServe(options));
 }
 

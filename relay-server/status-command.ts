@@ -9,7 +9,7 @@ import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
 import { TrafficRates } from '../shared/traffic-rates.js';
 import { type WatchOptions, watchView } from '../shared/watch-view.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
 import { readRelayConfig } from './relay-config.js';
@@ -33,7 +33,7 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
     .description('show sessions, tunnels, certificates and traffic of the running relay')
     .option('--json', 'print one object, or with --watch one per line')
     .option('--watch', 'show it every two seconds, with rates, until it is ended')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: StatusOptions) => runStatus(options, io));
 }
 

@@ -15,7 +15,7 @@ import type { Secret } from '../shared/secret.js';
 import { tableLines } from '../shared/terminal-text.js';
 import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
@@ -64,25 +64,25 @@ export function addTokenCommands(program: Command, io: CommandIo): void {
     )
     .option('--expires <duration>', 'end after this time, e.g. 90d')
     .option('--json', 'print one object with name, token and join')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: TokenCreateOptions) => runTokenCreate(name, options, io));
   token
     .command('list')
     .description('show all tokens and what they may serve')
     .option('--json', 'print one array')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((options: TokenListOptions) => runTokenList(options, io));
   token
     .command('revoke <name>')
     .description('end a token and its sessions')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: ConfigOption) => runTokenRevoke(name, options, io));
   token
     .command('rotate <name>')
     .description('give a token a new secret; the old one ends')
     .option('--expires <duration>', 'a new end, e.g. 90d; the old one stays without')
     .option('--json', 'print one object with name, token and join')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: TokenRotateOptions) => runTokenRotate(name, options, io));
 }
 

@@ -6,22 +6,26 @@ import type { Command } from 'commander';
 import { parseDialAddress } from '../shared/address.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { readCertificates } from '../shared/config-kinds.js';
+import { RELAY_ROOT } from '../shared/doctor/network-findings.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
-import { follow, parseWhyUrl } from '../shared/why/follow.js';
+import { type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminAuthorization } from './ops/admin-token.js';
-import { readRelayConfig } from './relay-config.js';
-import { addressOfAdmin } from './status-command.js';
+import type { RelayStatus } from './ops/relay-status.js';
+import { type RelayConfig, readRelayConfig } from './relay-config.js';
+import { addressOfAdmin, fetchRelayStatus } from './status-command.js';
 
 export interface WhyOptions {
   readonly config?: string;
   /** `host:port` to connect to instead of where DNS leads. */
   readonly address?: string;
+  /** PEM file of a private CA that visitors trust. */
+  readonly caFile?: string;
   readonly json?: boolean;
 }
 
@@ -33,8 +37,9 @@ export function addWhyCommand(program: Command, io: CommandIo): void {
     .command('why')
     .argument('<url>', 'a public URL of this relay, such as https://app.example.com/path')
     .description('follow one live request hop by hop and say where it ends, and why')
-    .option('--config <file>', 'relay.yaml')
+    .option('--config <file>', CONFIG_HELP)
     .option('--address <host:port>', 'connect here instead of where DNS leads')
+    .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
     .action(async (url: string, options: WhyOptions) => {
       process.exitCode = await runWhy(url, options, io);
@@ -49,19 +54,40 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
   const url = asUsage(() => parseWhyUrl(text));
   const { address } = options;
   const given = address === undefined ? undefined : asUsage(() => parseDialAddress(address, '--address'));
-  const { listen, stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const config = readRelayConfig(findRelayConfig(options.config));
+  const { listen } = config;
   const signal = AbortSignal.timeout(WHY_MS);
   const { admin } = listen;
+  const login = adminAuthorization(config.stateDir);
   const way = await follow({
     url,
     address: given,
-    trusted: publicAnd(localCaOf(stateDir)),
-    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal, adminAuthorization(stateDir)),
+    trusted: publicAnd(...ownRoots(config, options.caFile)),
+    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal, login),
+    rootCure: RELAY_ROOT,
+    ...(admin === undefined ? {} : { explain: async (name) => explain(name, await fetchRelayStatus(admin, login)) }),
     signal,
   });
   if (options.json) io.print(printable(JSON.stringify(way)));
   else for (const line of wayLines(way)) io.print(line);
   return exitOfWay(way);
+}
+
+/** What the relay knows of a name without TLS. */
+function explain(name: string, { certificates }: RelayStatus): Explained | undefined {
+  const known = certificates.find((certificate) => certificate.name === name);
+  if (known === undefined || known.notAfterMs !== undefined) return undefined;
+  const { lastError } = known;
+  const reason = lastError === undefined ? 'it is being ordered' : lastError.replace(/\.$/, '');
+  const found = `a client claims it, but it has no certificate: ${reason}`;
+  return { found, cure: 'On the VPS: relay cert list' };
+}
+
+/** PEM texts of the private CAs that this relay knows of: its own, that of its ACME service, and the one that is named. */
+export function ownRoots({ stateDir, tls, acme }: RelayConfig, caFile: string | undefined): (string | undefined)[] {
+  const files = [caFile, ...(tls.mode === 'acme' ? acme.authorities.map((authority) => authority.caFile) : [])];
+  const named = files.map((file) => (file === undefined ? undefined : readCertificates(file, '--ca-file')));
+  return [localCaOf(stateDir), ...named];
 }
 
 /** The relay's own CA, where it has one: people who use it trust it. */

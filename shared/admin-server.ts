@@ -50,6 +50,8 @@ const LIMITS = {
   connectionsCheckingInterval: 2_000,
 } as const;
 const MAX_CONNECTIONS = 64;
+/** For a connection on which nothing moves, as when nobody reads the answer; a followed request may take nearly as long. */
+const SILENCE_MS = 90_000;
 const LOCAL_NAMES: ReadonlySet<string> = new Set(['localhost', 'localhost.']);
 /** Values of Sec-Fetch-Site that no other site can cause (W3C Fetch Metadata). */
 const OWN_FETCH_SITES: ReadonlySet<string> = new Set(['same-origin', 'none']);
@@ -74,11 +76,11 @@ export class AdminServer {
    */
   static async listen(address: Address, options: AdminServerOptions, given?: number): Promise<AdminServer> {
     const server = createServer(LIMITS, async (request, response) => {
-      const path = pathOf(request);
-      const answer = refusalOf(request, path, address.host, options) ?? options.answer(path, request, response);
-      if (answer !== undefined) send(request, response, await answer);
+      const answer = await answerTo(request, response, address.host, options);
+      if (answer !== undefined) send(request, response, answer);
     });
     server.maxConnections = MAX_CONNECTIONS;
+    server.timeout = SILENCE_MS;
     server.listen(given === undefined ? { port: address.port, host: address.host } : { fd: given });
     try {
       await once(server, 'listening');
@@ -116,6 +118,21 @@ export function jsonAnswer(document: unknown, status = 200): Answer {
 /** What /readyz says. */
 export function readinessAnswer(ready: true | string): Answer {
   return ready === true ? textAnswer(200, 'ready') : textAnswer(503, `not ready: ${ready}`);
+}
+
+/** A question that cannot be answered must not end the program: a file of the package may be gone after an upgrade. */
+async function answerTo(
+  request: IncomingMessage,
+  response: ServerResponse,
+  listenHost: string,
+  options: AdminServerOptions,
+): Promise<Answer | undefined> {
+  const path = pathOf(request);
+  try {
+    return await (refusalOf(request, path, listenHost, options) ?? options.answer(path, request, response));
+  } catch {
+    return textAnswer(500, 'Cannot answer this question. Restart the program; if that does not help, report it.');
+  }
 }
 
 /** Why a request gets no answer, or undefined. */

@@ -22,7 +22,11 @@ export function newProgram(name: string, description: string): Command {
 /** Runs the verb that `process.argv` names, and ends the process with the exit code of what came of it. */
 export async function runProgram(program: Command): Promise<never> {
   // A verb inherits neither the override nor the hint by itself when it is added by another file.
-  for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(add --help for usage)');
+  const outputError = (text: string, write: (text: string) => void) =>
+    write(text.replace(/^error: /, `${program.name()}: `));
+  for (const command of allCommands(program)) {
+    command.exitOverride().showHelpAfterError('(add --help for usage)').configureOutput({ outputError });
+  }
   try {
     await program.parseAsync();
   } catch (error) {

@@ -1,8 +1,10 @@
 /**
- * Config edit: decides how a program changes single top-level keys of a YAML file that a person wrote: all other keys,
- * their order and every comment stay. The second door of `yaml`, beside config-file.ts, which reads. Pure; owns nothing.
+ * Config edit: decides how a program changes single top-level keys of a YAML file that a person wrote: only the lines of
+ * those keys change; every other line and comment stays as it was typed. A file whose keys have no lines of their own
+ * (`{ links: 4 }`) is written anew. The second door of `yaml`, beside config-file.ts, which reads. Pure; owns nothing.
  */
-import { type Document, isMap, isScalar, type Pair, parseDocument, visit, YAMLMap } from 'yaml';
+import { isDeepStrictEqual } from 'node:util';
+import { type Document, isMap, isNode, isScalar, type Pair, parseDocument, stringify, visit, YAMLMap } from 'yaml';
 import { TunnelError } from './errors.js';
 
 /** A new value for each key; undefined removes the key. New keys stand behind the change before them. */
@@ -20,6 +22,12 @@ export function editConfigText(text: string, path: string, changes: ConfigChange
     const cure = 'Correct it (`tunnel check` names the line), or move it away.';
     throw new TunnelError('CONFIG_INVALID', `Cannot change ${path}: it is not a config file. ${cure}`);
   }
+  editTree(document, root, changes);
+  const lines = editLines(text, changes);
+  return means(lines, document) ? lines : document.toString({ lineWidth: 0 });
+}
+
+function editTree(document: Document, root: YAMLMap, changes: ConfigChanges): void {
   let next = 0;
   for (const [key, value] of Object.entries(changes)) {
     const index = root.items.findIndex((pair) => isKey(pair, key));
@@ -28,7 +36,56 @@ export function editConfigText(text: string, path: string, changes: ConfigChange
     else root.set(key, value);
     if (value !== undefined) next = (index < 0 ? next : index) + 1;
   }
-  return document.toString({ lineWidth: 0 });
+}
+
+/** The same by lines; right for a block of keys with plain values, and for others only by chance: `means` decides. */
+function editLines(text: string, changes: ConfigChanges): string {
+  let edited = text;
+  let previous: string | undefined;
+  for (const [key, value] of Object.entries(changes)) {
+    edited = editLine(edited, key, value, previous);
+    if (value !== undefined) previous = key;
+  }
+  return edited;
+}
+
+function editLine(text: string, key: string, value: string | undefined, previous: string | undefined): string {
+  const items = rootOf(parse(text))?.items ?? [];
+  const old = spanOf(items.find((pair) => isKey(pair, key)));
+  if (value === undefined)
+    return old ? text.slice(0, lineStart(text, old.key)) + text.slice(lineEnd(text, old.to)) : text;
+  const written = scalarText(value);
+  if (old) return `${text.slice(0, old.from)}${old.from === old.to ? ' ' : ''}${written}${text.slice(old.to)}`;
+  const before = spanOf(items.find((pair) => isKey(pair, previous)));
+  const first = spanOf(items[0]);
+  const at = before ? lineEnd(text, before.to) : first ? lineStart(text, first.key) : text.length;
+  const newLine = at > 0 && text[at - 1] !== '\n' ? '\n' : '';
+  return `${text.slice(0, at)}${newLine}${key}: ${written}\n${text.slice(at)}`;
+}
+
+function means(text: string, document: Document): boolean {
+  const parsed = parse(text);
+  return rootOf(parsed) !== undefined && isDeepStrictEqual(parsed.toJS(), document.toJS());
+}
+
+/** Where a pair stands in its text: its key, and its value from and to. */
+function spanOf(pair: Pair | undefined): { key: number; from: number; to: number } | undefined {
+  if (!pair || !isScalar(pair.key) || !isNode(pair.value) || !pair.key.range || !pair.value.range) return undefined;
+  return { key: pair.key.range[0], from: pair.value.range[0], to: pair.value.range[1] };
+}
+
+function lineStart(text: string, at: number): number {
+  return at === 0 ? 0 : text.lastIndexOf('\n', at - 1) + 1;
+}
+
+/** Behind the line break that ends the line of the character before `at`. */
+function lineEnd(text: string, at: number): number {
+  const end = text.indexOf('\n', text[at - 1] === '\n' ? at - 1 : at);
+  return end < 0 ? text.length : end + 1;
+}
+
+function scalarText(value: string): string {
+  return stringify(value, { lineWidth: 0 }).trimEnd();
 }
 
 /** The text of a top-level key; undefined when the file has no such text. */
@@ -61,6 +118,6 @@ function hasAlias(document: Document): boolean {
   return found;
 }
 
-function isKey(pair: Pair, key: string): boolean {
+function isKey(pair: Pair, key: string | undefined): boolean {
   return isScalar(pair.key) && pair.key.value === key;
 }

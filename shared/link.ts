@@ -240,7 +240,7 @@ export class Link implements MuxTransport, LinkReaderOwner {
 
 /** What a close frame means: our peers put the error's code into the reason. */
 function peerClosed(closeCode: number, reason: string): TunnelError {
-  if (isErrorCode(reason)) return new TunnelError(reason, `Link closed by the peer: ${reason}`);
+  if (isErrorCode(reason)) return new TunnelError(reason, 'Cannot keep link: the other end closed it');
   const code = closeCode === 1001 ? 'RELAY_DRAINING' : 'LINK_LOST';
   return new TunnelError(code, `Link closed by the peer with WebSocket code ${closeCode}`);
 }

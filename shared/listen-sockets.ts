@@ -5,7 +5,7 @@
  * Each has a name, which says what it is for: `https`, `http`, `admin`, `tcp-2222`.
  * Owns: descriptors that nobody took yet. Owned by: the verb `relay serve`.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 
 /** The first descriptor after stdin, stdout and stderr (SD_LISTEN_FDS_START). */
 export const FIRST_DESCRIPTOR = 3;
@@ -34,7 +34,7 @@ export class ListenSockets {
   static ofProcess(): ListenSockets {
     const named = namedSockets(process.env, process.pid);
     for (const name of ['LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PID', 'LISTEN_PIDFDID']) delete process.env[name];
-    return new ListenSockets(named);
+    return new ListenSockets(named.filter(({ descriptor }) => isSocket(descriptor)));
   }
 
   /** The descriptor of this name, which is the caller's from now on; undefined when there is none. */
@@ -78,6 +78,15 @@ export function namedSockets(env: NodeJS.ProcessEnv, pid: number): NamedSocket[]
   return Array.from({ length: Math.min(Number(LISTEN_FDS), MAX_SOCKETS) }, (_, index) => {
     return { name: names[index] || 'unknown', descriptor: FIRST_DESCRIPTOR + index };
   });
+}
+
+/** A variable that says too much leads to descriptors of Node's own, which are none. */
+function isSocket(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 function closeQuietly(descriptor: number): void {

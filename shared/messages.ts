@@ -104,6 +104,8 @@ export interface Denied {
   readonly name: string;
   readonly code: ErrorCode;
   readonly message: string;
+  /** The same claim would fail in the same way before this; undefined when the relay cannot tell. */
+  readonly retryInMs?: number | undefined;
 }
 
 export interface Release {
@@ -206,6 +208,7 @@ export function readRelayMessage(text: string): RelayMessage {
         name: message.text('name'),
         code: message.code('code'),
         message: message.text('message'),
+        retryInMs: message.optional('retryInMs', () => message.integer('retryInMs')),
       };
     case 'drain':
       return { type: 'drain', reconnectInMs: message.integer('reconnectInMs') };

@@ -10,10 +10,12 @@ import { TunnelError } from './errors.js';
 import { readPackageFile } from './package-file.js';
 import { printable } from './printable.js';
 import {
+  hindrancesOf,
   type InitSystem,
   planInstall,
   planLines,
   planUninstall,
+  type ServiceListen,
   type ServicePlan,
   type ServiceSpec,
   statusCommands,
@@ -32,8 +34,11 @@ const SERVICE_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bi
 const MANAGERS: readonly InitSystem[] = ['systemd', 'openrc', 'launchd'];
 const COMMAND_MS = 120_000;
 
+/** What a config file says that units must know; undefined where they need not. @throws {TunnelError} CONFIG_INVALID. */
+export type ReadListen = (config: string) => ServiceListen;
+
 /** Adds the verbs to `program`, which is `relay` or `tunnel`. */
-export function addServiceCommands(program: Command, io: CommandIo): void {
+export function addServiceCommands(program: Command, io: CommandIo, readListen?: ReadListen): void {
   const name = program.name() === 'relay' ? 'relay' : 'tunnel';
   const service = program.command('service').description('run this program as a service of this machine');
   const verbs = [
@@ -47,22 +52,29 @@ export function addServiceCommands(program: Command, io: CommandIo): void {
     if (name === 'tunnel') command.option('--instance <name>', 'one of several clients, with systemd');
     if (verb === 'install') command.option('--config <file>', 'its config file, if it is not the usual one');
     if (verb !== 'status') command.option('--dry-run', 'only print what would be done');
-    command.action((options: ServiceOptions) => run(specOf(name, options), options, io));
+    command.action((options: ServiceOptions) =>
+      run(specOf(name, options, verb === 'install' ? readListen : undefined), options, io),
+    );
   }
 }
 
 function runInstall(spec: ServiceSpec, { dryRun }: ServiceOptions, io: CommandIo): void {
   const plan = planInstall(spec, readTemplate);
+  const config = spec.config ?? usualConfig(spec);
+  const hindrances = hindrancesOf(spec);
   if (dryRun) {
     printPlan(plan, io);
+    if (!fs.existsSync(config)) io.note(`Warning: ${config} is missing.`);
+    for (const hindrance of hindrances) io.note(`Warning: ${hindrance}.`);
     return;
   }
-  const config = spec.config ?? usualConfig(spec);
   if (!fs.existsSync(config)) {
     const cure =
       spec.program === 'relay' ? 'relay init --domain … --dir /var/lib/sallyport' : `tunnel join … --config ${config}`;
     throw new TunnelError('CONFIG_INVALID', `Cannot install the service: ${config} is missing. Make it: ${cure}`);
   }
+  if (hindrances.length > 0)
+    throw new TunnelError('CONFIG_INVALID', `Cannot install the service: ${hindrances.join('; ')}.`);
   perform(plan);
   io.print(`Installed and started. Ask for its state: ${spec.program} service status`);
 }
@@ -93,15 +105,13 @@ function runStatus(spec: ServiceSpec, _options: ServiceOptions, io: CommandIo): 
   for (const line of tableLines([['UNIT', 'STATE', 'AT BOOT', 'SAYS'], ...rows])) io.print(line);
 }
 
-function specOf(program: ServiceSpec['program'], options: ServiceOptions): ServiceSpec {
+function specOf(program: ServiceSpec['program'], options: ServiceOptions, readListen?: ReadListen): ServiceSpec {
   const config = options.config === undefined ? undefined : resolve(options.config);
-  return {
-    program,
-    manager: managerOf(options.manager),
-    instance: options.instance,
-    config,
-    command: commandOf(program),
-  };
+  const { instance } = options;
+  const manager = managerOf(options.manager);
+  const file = config ?? usualConfig({ program, instance });
+  const listen = fs.existsSync(file) ? readListen?.(file) : undefined;
+  return { program, manager, instance, config, listen, command: commandOf(program) };
 }
 
 function managerOf(given: string | undefined): InitSystem {
@@ -126,7 +136,7 @@ function commandOf(program: string): string {
   return script === '' || script === interpreter ? interpreter : `${interpreter} ${script}`;
 }
 
-function usualConfig({ program, instance }: ServiceSpec): string {
+function usualConfig({ program, instance }: Pick<ServiceSpec, 'program' | 'instance'>): string {
   if (program === 'relay') return '/var/lib/sallyport/relay.yaml';
   return instance === undefined
     ? '/var/lib/sallyport-tunnel/tunnel.yaml'

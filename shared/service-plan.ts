@@ -2,9 +2,17 @@
  * ServicePlan: decides what installing a program of ours as a service means on each kind of machine: which files, then
  * which commands. Pure functions, so that `--dry-run` shows exactly what would be done.
  */
+import { type Address, formatAddress } from './address.js';
 import { TunnelError } from './errors.js';
 
 export type InitSystem = 'systemd' | 'openrc' | 'launchd';
+
+export interface ServiceListen {
+  readonly https: Address;
+  readonly http: Address | undefined;
+  /** Where it must be able to write. */
+  readonly stateDir: string;
+}
 
 export interface ServiceSpec {
   readonly program: 'relay' | 'tunnel';
@@ -13,6 +21,8 @@ export interface ServiceSpec {
   readonly instance: string | undefined;
   /** Absolute path of the config file; the usual one when left out. */
   readonly config: string | undefined;
+  /** Where the relay listens, by its config file; the usual ports when left out. */
+  readonly listen?: ServiceListen | undefined;
   /** How the program is started: `/usr/bin/env relay`, or the absolute paths of node and its script. */
   readonly command: string;
 }
@@ -34,12 +44,18 @@ export interface ServicePlan {
 /** Reads a file that comes with the program, by its path in the folder `systemd/`. */
 export type ReadTemplate = (name: string) => string;
 
+/** What ProtectHome and PrivateTmp hide. */
+const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
 const UNIT_FOLDER = '/etc/systemd/system';
 const INSTANCE = /^[a-z0-9][a-z0-9-]{0,31}$/;
 
 /** What `service install` does. @throws {TunnelError} USAGE_INVALID for an instance that cannot be. */
 export function planInstall(spec: ServiceSpec, read: ReadTemplate): ServicePlan {
-  const write = filesOf(spec).map(({ template, path, mode }) => ({ path, mode, text: adapted(read(template), spec) }));
+  const write = filesOf(spec).map(({ template, path, mode }) => ({
+    path,
+    mode,
+    text: adapted(withPort(read(template), template, spec), spec),
+  }));
   const unit = mainUnit(spec);
   if (spec.instance !== undefined && spec.config !== undefined) {
     const cure = `Put it into /var/lib/sallyport-tunnel-${spec.instance}.`;
@@ -131,6 +147,31 @@ function mainUnit({ program, manager, instance }: ServiceSpec): string {
   if (manager === 'launchd') return `sallyport.${program}`;
   if (manager === 'openrc') return `sallyport-${program}`;
   return instance === undefined ? `sallyport-${program}.service` : `sallyport-${program}@${instance}.service`;
+}
+
+/**
+ * Why the service could not work: files that its unit keeps from it. Empty when nothing is known to be in the way.
+ * The units of systemd hide /home, /root and /tmp, and let the program write to its state folder alone.
+ */
+export function hindrancesOf({ program, manager, config, command, listen }: ServiceSpec): string[] {
+  if (manager !== 'systemd') return [];
+  const found = [];
+  const home = program === 'relay' ? '/var/lib/sallyport' : '/var/lib/sallyport-tunnel';
+  const hidden = command.split(' ').find((word) => HIDDEN.test(word));
+  if (hidden !== undefined)
+    found.push(`the service cannot see the program ${hidden}. Install it: npm install -g sallyport`);
+  if (config !== undefined && HIDDEN.test(config)) found.push(`the service cannot see ${config}. Move it to ${home}`);
+  if (listen !== undefined && !`${listen.stateDir}/`.startsWith(`${home}/`))
+    found.push(`the service cannot write to ${listen.stateDir} (state_dir). Move it to ${home}`);
+  return found;
+}
+
+/** The socket unit for the port that relay.yaml names; one that is off keeps the usual one, and the relay leaves it unused. */
+function withPort(text: string, template: string, { listen }: ServiceSpec): string {
+  const address = template.endsWith('-http.socket') ? listen?.http : listen?.https;
+  if (!template.endsWith('.socket') || address === undefined) return text;
+  const isEverywhere = ['0.0.0.0', '::'].includes(address.host);
+  return text.replace(/^ListenStream=.*$/m, `ListenStream=${isEverywhere ? address.port : formatAddress(address)}`);
 }
 
 /** The file as it must be here: another config, another way to start the program. */

@@ -133,7 +133,7 @@ function checkOf(body: string): string {
 }
 
 function rejected(state: string): TunnelError {
-  const cure = 'Copy the whole join line again, or make a new token at the relay: relay token rotate NAME';
+  const cure = 'Copy the whole join line again, or make a new token. On the VPS: relay token rotate NAME';
   return new TunnelError('TOKEN_REJECTED', `Cannot use token: ${state}. ${cure}`);
 }
 

@@ -85,3 +85,24 @@ test('the CA is not told before the record is there, and a record that never com
   const never = waitForTxt('_acme-challenge.never.test', 'value', { ...options, timeoutMs: 200 });
   await assert.rejects(never, { reason: 'solver', message: /TXT _acme-challenge\.never\.test is not there/ });
 });
+
+test('what the hook said is the reason of the failure, for the name that was ordered; its record is awaited meanwhile', async (t) => {
+  const pebble = await startPebble(t);
+  if (!pebble) return;
+  const folder = temporaryFolder(t);
+  const { directoryUrl: directory, caFile } = pebble;
+  const command = hookOf(folder, 'echo API key refused >&2; exit 3');
+  const accounts = new AccountStore(join(folder, 'accounts'));
+  const solvers = [new DnsExecSolver({ command })];
+  const issuer = new AcmeIssuer({ directory, caFile, accounts, solvers, log: silentLog, pollMs: 20 });
+  const steps: string[] = [];
+  const issued = issuer.issue({
+    hostnames: ['*.example.com'],
+    keyPem: await makePrivateKey(),
+    signal: AbortSignal.timeout(30_000),
+    onStep: (step) => void steps.push(step),
+  });
+  const message = `Cannot prove *.example.com by dns-01. ${command}: it ended with 3: API key refused. Run it by hand.`;
+  await assert.rejects(issued, { reason: 'solver', message });
+  assert.deepEqual(steps, ['dns', 'ca']);
+});

@@ -71,7 +71,7 @@ test('an order that fails because another server answers is explained, and succe
   const { home, https, pebble } = world;
   const relay = await startRelayProcess(t, home);
   const failed = JSON.parse(await within(ANSWER_MS, 'failure', relay.program.line('certificate_failed')));
-  assert.match(failed.reason, /the CA got another answer than ours \(tls-alpn-01\)\. It saw: "/);
+  assert.match(failed.reason, /the CA got another answer than ours \(tls-alpn-01\)\. It saw: ‘/);
   assert.match(failed.reason, /Check that the A and AAAA records .* and that no proxy stands before it/);
   assert.ok(Date.parse(failed.retryAt) > Date.now());
   assert.match((await certVerb(t, home, 'list')).stdout, /^relay\.localhost +waiting /m);
@@ -108,7 +108,7 @@ test('a name that the CA will not have is denied with its reason, and the others
   assert.deepEqual([denied.name, denied.code], ['app', 'CERTIFICATE_FAILED']);
   assert.match(
     denied.message,
-    /Cannot get a certificate for app\.relay\.localhost .*the CA refused. It says: "This name is forbidden by policy"/,
+    /Cannot get a certificate for app\.relay\.localhost .*the CA refused. It says: ‘This name is forbidden by policy’/,
   );
   await within(ANSWER_MS, 'other tunnel', tunnel.line('"event":"up"'));
   assert.match(await serialAt(https, `other.${DOMAIN}`), /^[0-9A-F]{8,}$/);

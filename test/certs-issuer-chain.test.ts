@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
+import { directoryFrom } from '../shared/certs/acme-connection.js';
 import { readAuthorization, readDirectory, readOrder } from '../shared/certs/acme-messages.js';
+import { failureOfAll } from '../shared/certs/acme-order.js';
 import { readRetryAfter } from '../shared/certs/acme-transport.js';
 import { AcmeRefusal, failureOf, IssueFailure, readProblem } from '../shared/certs/issue-failure.js';
 import type { Issuer, RenewalWindow } from '../shared/certs/issuer.js';
@@ -72,7 +74,7 @@ test('the window comes from the CA that knows the certificate', async () => {
 test('each kind of refusal has its reason, what the CA saw, and a cure', () => {
   const attempt = { hostnames: ['app.example.com'], ca: 'ca.test' };
   const table = [
-    ['rateLimited', 429, undefined, 'rate-limited', /the next attempt is in 60 min/],
+    ['rateLimited', 429, undefined, 'rate-limited', /it is not asked again for 60 min/],
     ['connection', 200, 'http-01', 'unreachable', /Open port 80 in the firewall/],
     ['connection', 200, 'tls-alpn-01', 'unreachable', /Open port 443 in the firewall/],
     ['unauthorized', 200, 'http-01', 'wrong-answer', /A and AAAA records of app\.example\.com are the address/],
@@ -92,7 +94,7 @@ test('each kind of refusal has its reason, what the CA saw, and a cure', () => {
     const how = challenge === undefined ? attempt : { ...attempt, challenge };
     const failure = failureOf(challenge === undefined ? new AcmeRefusal(status, problem, undefined) : problem, how);
     assert.equal(failure.reason, reason, type);
-    assert.match(failure.message, /app\.example\.com.*"what it saw"/);
+    assert.match(failure.message, /app\.example\.com.*‘what it saw’/);
     assert.match(failure.message, cure);
   }
 });
@@ -136,5 +138,44 @@ test('no answer of a CA, however odd, is more than a failure with a code', () =>
         }
       }
     }),
+  );
+});
+
+test('when each way of proving a name failed, each is named, and that one is enough', () => {
+  const spent = (['tls-alpn-01', 'http-01'] as const).map((type) => {
+    const problem = readProblem({ type: `${acme}connection`, detail: 'Get "http://a.test/": no route' });
+    return {
+      hostname: 'a.test',
+      type,
+      failure: failureOf(problem, { hostnames: ['a.test'], ca: 'ca', challenge: type }),
+    };
+  });
+  const { message = '' } = failureOfAll(spent) ?? {};
+  assert.match(message, /^Cannot get a certificate for a\.test from ca: the CA could not reach port 443 /);
+  assert.match(message, /It saw: ‘Get "http:\/\/a\.test\/": no route’\. Open port 443 /);
+  assert.match(
+    message,
+    / Another way failed too: the CA could not reach port 80 .* Open port 80 .* One of them is enough\.$/,
+  );
+  assert.equal(failureOfAll(spent.slice(1)), spent[1]?.failure);
+});
+
+test('an address where no ACME directory is says so, whatever is there', async () => {
+  const url = 'https://ca.test/directory';
+  const missing = new AcmeRefusal(404, readProblem('404 page not found\n'), undefined);
+  const message =
+    'Cannot use the CA at ca.test: there is no ACME directory at https://ca.test/directory. Check acme.directory_url.';
+  await assert.rejects(
+    directoryFrom(url, () => Promise.reject(missing)),
+    { reason: 'config', message },
+  );
+  await assert.rejects(
+    directoryFrom(url, async () => '<html>'),
+    { reason: 'config', message },
+  );
+  const down = new AcmeRefusal(503, readProblem('busy'), undefined);
+  await assert.rejects(
+    directoryFrom(url, () => Promise.reject(down)),
+    down,
   );
 });

@@ -5,6 +5,8 @@ import { hostname } from 'node:os';
 import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
+import { caNameOf } from '../shared/certs/account-store.js';
+import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { readRecord } from '../shared/certs/stored-record.js';
@@ -153,12 +155,25 @@ test('the certificate of another name counts as none, whoever put it there', asy
   assert.ok(store.newest('a.test'), 'a wildcard covers it');
 });
 
-test('only certificates of the CAs that are asked for count: what staging made does not hold up production', async (t) => {
+test('what staging made counts only while staging is configured', async (t) => {
   const { store } = openStore(t);
-  store.save('staging', 'a.test', await certificate('a.test'));
+  const staging = caNameOf(directoryUrlOf('staging'));
+  store.save(staging, 'a.test', await certificate('a.test'));
+  assert.equal(store.newest('a.test', Date.now(), [staging, IMPORTED_CA])?.ca, staging);
   assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA]), undefined);
   store.save(IMPORTED_CA, 'a.test', await certificate('a.test'));
   assert.equal(store.newest('a.test', Date.now(), ['production', IMPORTED_CA])?.ca, IMPORTED_CA);
+});
+
+test('a certificate of a former CA counts while it lives, until the CA that is configured now has given one', async (t) => {
+  const { store } = openStore(t);
+  const cas = ['new', IMPORTED_CA];
+  store.save('old', 'a.test', await certificate('a.test', 9));
+  assert.equal(store.newest('a.test', Date.now(), cas)?.ca, 'old');
+  assert.equal(store.newest('a.test', Date.now() + 10 * 86_400_000, cas), undefined);
+  store.save('new', 'a.test', { ...(await certificate('a.test', 5)), record: { issuedAtMs: 1 } });
+  assert.equal(store.newest('a.test', Date.now(), cas)?.ca, 'new');
+  assert.equal(store.newest('a.test', Date.now() + 6 * 86_400_000, cas)?.ca, 'old', 'better than none');
 });
 
 test('no name leaves the folder', async (t) => {
@@ -184,6 +199,7 @@ test('any record reads as a record, and a good one as itself', () => {
       failures: time,
       lastError: fc.string(),
       retryAtMs: time,
+      askedCas: fc.array(fc.string(), { maxLength: 20 }),
     },
     { requiredKeys: [], noNullPrototype: true },
   );

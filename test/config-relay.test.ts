@@ -37,6 +37,7 @@ test('a relay needs its domain alone', () => {
     },
     hsts: false,
     http2: 'auto',
+    writtenHsts: undefined,
     limits: {
       headBytes: 16_384,
       headFields: 100,

@@ -128,7 +128,34 @@ test('joining again replaces the relay and keeps tunnels, other options, their o
   );
   const comments = fs.readFileSync(config, 'utf8').match(/# mine: \w+/g);
   assert.deepEqual(comments, ['# mine: top', '# mine: links', '# mine: first', '# mine: beside', '# mine: end']);
-  assert.match(io.noted.join('\n'), /Left the relay https:\/\/old\.example\./);
+  const noted = io.noted.join('\n');
+  assert.match(
+    noted,
+    /Left the relay https:\/\/old\.example\. Removed its relay_ca_file ca\.pem and its relay_address/,
+  );
+});
+
+test('a new token of the same relay leaves every other line as it was typed', async (t) => {
+  const config = configIn(t);
+  await join(recordingIo(), newLine({ relayUrl: 'https://example.com:8443' }).line, '--config', config);
+  const mine = fs
+    .readFileSync(config, 'utf8')
+    .replace('token_file:', "relay_ca_file:   'mine.pem'  # my own\n\n# and the token\ntoken_file:");
+  assert.match(mine, /^tunnels:\n {2}# - \{ name: app/m);
+  fs.writeFileSync(config, mine);
+  const { line, token } = newLine({ relayUrl: 'https://example.com:8443' });
+  const io = await join(recordingIo(), line, '--config', config);
+  assert.equal(fs.readFileSync(config, 'utf8'), mine);
+  assert.equal(fs.readFileSync(path.join(path.dirname(config), 'token'), 'utf8'), `${token}\n`);
+  assert.doesNotMatch(io.noted.join('\n'), /Left|Removed/);
+});
+
+test('an edit takes away, changes and adds lines, and moves no comment', () => {
+  const before = '# top\nb: 1 # one\na: x # two\n\n# over c\nc: "y"\nlist:\n  # - inner\n  # - more\n';
+  assert.equal(
+    editConfigText(before, 'tunnel.yaml', { a: 'z: #', d: '4', c: undefined }),
+    '# top\nb: 1 # one\na: "z: #" # two\nd: "4"\n\n# over c\nlist:\n  # - inner\n  # - more\n',
+  );
 });
 
 test("joining into a file of one's own adds what is missing and takes an inline token away", async (t) => {

@@ -47,6 +47,15 @@ Links   12 ms (3 streams) · … (0 streams)
   );
 });
 
+test('a reason that is wider than the terminal goes on below, whole words, at its indent', (t) => {
+  const message =
+    "Cannot open link to example.com:443: the relay's certificate is signed by nobody this machine trusts (Corp Root).";
+  const lastError = { code: 'LINK_LOST', message, atMs: NOW_MS - 5_000 } as const;
+  const { terminal } = scene(t, clientStatus({ state: 'waiting', retryInMs: 1_000, lastError, tunnels: [] }));
+  assert.ok(terminal.text.replaceAll(/\n {4}(?! )/g, ' ').includes(message), terminal.text);
+  assert.doesNotMatch(terminal.text, /…/);
+});
+
 test('a waiting client shows why, counts down, and says what to do', (t) => {
   const lastError = { code: 'LINK_LOST', message: 'Cannot reach relay', atMs: NOW_MS - 5_000 } as const;
   const tunnels = [tunnelStatus({ state: 'offline' })];

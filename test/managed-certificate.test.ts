@@ -1,9 +1,10 @@
 /** The life of one certificate, by a clock of the test's own: when it is renewed, asked about, tried again. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { CertificateStore } from '../shared/certs/certificate-store.js';
+import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { IssueFailure } from '../shared/certs/issue-failure.js';
-import { ManagedCertificate } from '../shared/certs/managed-certificate.js';
+import type { IssueRequest } from '../shared/certs/issuer.js';
+import { type CertificateTools, ManagedCertificate } from '../shared/certs/managed-certificate.js';
 import { OrderBudget } from '../shared/certs/order-budget.js';
 import { silentLog } from '../shared/log.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -33,7 +34,8 @@ function world(t: TestContext, random = 0) {
     keyType: undefined,
     log: silentLog,
   };
-  const open = () => new ManagedCertificate(NAME, { ...shared, now: issuer.now, random: () => random });
+  const open = (tools: Partial<CertificateTools> = {}) =>
+    new ManagedCertificate(NAME, { ...shared, now: issuer.now, random: () => random, ...tools });
   return { issuer, store, open };
 }
 
@@ -166,4 +168,55 @@ test('many who wait for one name share one order', async (t) => {
   assert.equal(issuer.orders.length, 1);
   await certificate.ready();
   assert.equal(issuer.orders.length, 1);
+});
+
+test('a failure holds up the CAs that were asked, and no other; a program that starts into a pause says so', async (t) => {
+  const { issuer, open } = world(t);
+  const lines: object[] = [];
+  const log = { info: () => {}, warn: (fields: object) => lines.push(fields) };
+  issuer.failure = new IssueFailure('unreachable', 'the CA could not reach port 443', { retryInMs: 6 * 3_600_000 });
+  await assert.rejects(open({ cas: ['one', 'two', IMPORTED_CA] }).ready());
+
+  const same = open({ cas: ['two', IMPORTED_CA], log });
+  assert.equal(same.status.state, 'waiting', 'one of them was asked');
+  const retryAt = new Date(same.status.retryAtMs ?? 0).toISOString();
+  const reason = 'the CA could not reach port 443';
+  assert.deepEqual(lines, [{ event: 'certificate_waiting', hostname: NAME, retryAt, reason }]);
+
+  const other = open({ cas: [issuer.name, IMPORTED_CA] });
+  assert.deepEqual([other.status.state, other.status.lastError], ['missing', undefined]);
+  assert.ok(other.dueAtMs <= issuer.nowMs);
+  issuer.failure = undefined;
+  await other.ready();
+  assert.equal(other.status.state, 'valid');
+});
+
+test('a certificate of a former CA serves on, is replaced now, and the new CA is not asked about it', async (t) => {
+  const { issuer, store, open } = world(t);
+  const before = open();
+  await before.ready();
+  const cas = ['new-ca', IMPORTED_CA];
+  const replaced: (string | undefined)[] = [];
+  const next = {
+    name: 'new-ca',
+    renewalWindow: () => issuer.renewalWindow(),
+    issue: async (request: IssueRequest) => {
+      replaced.push(request.replaces);
+      return { ...(await issuer.issue(request)), issuer: 'new-ca' };
+    },
+  };
+  issuer.failure = new IssueFailure('unreachable', 'the new CA is down');
+  const certificate = open({ cas, issuer: next });
+  await certificate.ready();
+  assert.ok(certificate.context, 'nobody waits for the new CA');
+  assert.ok(certificate.dueAtMs <= issuer.nowMs);
+  await certificate.look();
+  assert.deepEqual([certificate.status.state, certificate.status.issuer], ['waiting', 'test-ca']);
+  assert.ok(certificate.dueAtMs > issuer.nowMs, 'the pause holds for it too');
+  issuer.failure = undefined;
+  issuer.nowMs += 2 * MINUTE_MS;
+  await certificate.look();
+  assert.equal(certificate.status.issuer, 'new-ca');
+  assert.equal(store.newest(NAME, issuer.nowMs, cas)?.ca, 'new-ca');
+  assert.deepEqual([replaced, issuer.questions], [[undefined, undefined], 0]);
 });

@@ -31,7 +31,13 @@ const relayMessages = {
   }),
   refused: fc.record({ type: fc.constant('refused'), code, message: text }),
   claimed: fc.record({ type: fc.constant('claimed'), name: text, url: text, tls }),
-  denied: fc.record({ type: fc.constant('denied'), name: text, code, message: text }),
+  denied: fc.record({
+    type: fc.constant('denied'),
+    name: text,
+    code,
+    message: text,
+    retryInMs: fc.option(fc.nat(), { nil: undefined }),
+  }),
   drain: fc.record({ type: fc.constant('drain'), reconnectInMs: count }),
 };
 
@@ -63,6 +69,7 @@ const OPTIONAL: Record<string, true> = {
   tcpPort: true,
   hostHeader: true,
   responseTimeoutMs: true,
+  retryInMs: true,
   tls: true,
 };
 

@@ -52,9 +52,22 @@ test('plain mode writes a line per event, with the cure behind the failure', () 
   );
   assert.match(lines[2] ?? '', /^vault was denied: HOSTNAME_TAKEN: Cannot claim .* \(Choose another hostname/);
   assert.match(lines[3] ?? '', /^reconnecting in 3\.2s: LINK_LOST: /);
+  assert.equal(formatPlain({ event: 'reconnecting', ...lost, retryInMs: 12 }).split(':')[0], 'reconnecting now');
   assert.equal(lines[5], 'home is down: https://home.example.com');
   assert.match(lines[6] ?? '', /^failed: TOKEN_REJECTED: /);
   assert.equal(lines[7], 'stopped');
+});
+
+test('a tunnel without its certificate is up, but says what it waits for', () => {
+  const text = formatPlain({ event: 'up', ...home, waitsForCertificate: true });
+  assert.equal(text, 'home is up, waiting for its certificate: https://home.example.com -> http://127.0.0.1:8123');
+});
+
+test('a message that names its cure gets no second one', () => {
+  const message =
+    "Cannot claim a.example.com: TLS of it ends at home. Write tls: end-to-end, or do: relay host forget 'a'";
+  const text = formatPlain({ event: 'denied', name: 'a', code: 'NOT_GRANTED', message });
+  assert.equal(text, `a was denied: NOT_GRANTED: ${message}`);
 });
 
 test('JSON mode writes one object per event; up carries name, url and origin', () => {

@@ -37,6 +37,29 @@ test('a claim does not wait for ever for a CA that says nothing', async (t) => {
   );
 });
 
+test('wildcards are ordered at the start, after the relay’s own name', async (t) => {
+  const silent = createServer();
+  endConnections(t, silent);
+  const port = await listen(t, silent);
+  const lines = [
+    'domain: a.example',
+    'state_dir: state',
+    'tls: { mode: acme }',
+    `acme: { directory_url: "https://localhost:${port}/dir", wildcards: ["*.b.example"], dns: { command: "true" } }`,
+  ];
+  const config = parseRelayConfig(lines.join('\n'), `${temporaryFolder(t)}/relay.yaml`);
+  const certificates = await RelayCertificates.open(config, { log: silentLog, isWanted: () => true });
+  t.after(() => certificates.close());
+  await certificates.prepareAtStart('a.example');
+  assert.deepEqual(certificates.list(), []);
+  certificates.begin('a.example');
+  const names = certificates.list().map(({ name, state }) => [name, state]);
+  assert.deepEqual(names, [
+    ['a.example', 'issuing'],
+    ['*.b.example', 'issuing'],
+  ]);
+});
+
 test('a hostname whose TLS moves home is let go, and is never ordered again', async (t) => {
   const world = await acmeWorld(t);
   if (!world) return;

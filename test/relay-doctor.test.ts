@@ -37,10 +37,13 @@ async function startLocalhost(t: TestContext, more = '') {
   return { config, stateDir, relay, tokens: TokenStore.open(stateDir) };
 }
 
-async function diagnose(config: string, relay?: Relay) {
+async function diagnose(config: string, relay?: Relay, caFile?: string) {
   const io = recordingIo();
   const fetchStatus = relay && (async () => relay.status());
-  const exit = await runDoctor({ config, json: true, ...(fetchStatus ? { fetchStatus } : {}) }, io);
+  const exit = await runDoctor(
+    { config, json: true, ...(caFile ? { caFile } : {}), ...(fetchStatus ? { fetchStatus } : {}) },
+    io,
+  );
   const report = JSON.parse(io.printed.join('')) as Report;
   const of = (name: string): CheckResult =>
     report.checks.find(({ check }) => check === name) ?? assert.fail(`no check ${name}`);
@@ -95,6 +98,22 @@ test('another server at the public address is told from this relay', async (t) =
   const { failed, of } = await diagnose(here.config, here.relay);
   assert.deepEqual(failed, ['identity', 'tls']);
   assert.match(of('identity').found, /shows another certificate/);
+  assert.match(of('tls').cure ?? '', /Is it a private CA\? Name its root: --ca-file ROOT\.pem/);
+  const named = await diagnose(here.config, here.relay, join(other.stateDir, 'local-ca', 'ca.pem'));
+  assert.deepEqual(named.failed, ['identity'], 'a private CA that is named is trusted');
+});
+
+test('a relay without a certificate fails once', async (t) => {
+  const { config, relay, tokens } = await startLocalhost(t);
+  tokens.create('home', makeGrants([], ['2222']));
+  const certificates = [{ name: 'localhost', state: 'waiting', lastError: 'the CA said no' } as const];
+  const io = recordingIo();
+  await runDoctor({ config, json: true, fetchStatus: async () => ({ ...relay.status(), certificates }) }, io);
+  const { checks } = JSON.parse(io.printed.join('')) as Report;
+  const failed = checks.filter(({ state }) => state === 'FAIL').map(({ check }) => check);
+  assert.deepEqual(failed, ['certificates']);
+  const tls = checks.find(({ check }) => check === 'tls');
+  assert.deepEqual([tls?.state, tls?.found], ['SKIP', 'needs a certificate, see above']);
 });
 
 test('a relay that does not run is the first thing to mend; a certificate in trouble is named', async (t) => {

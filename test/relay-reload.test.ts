@@ -59,6 +59,19 @@ test('each option either counts at once or waits; what has counted is no change 
   }
 });
 
+test('HSTS waits for the certificates that it is about, unless it is written', () => {
+  const parse = (...lines: string[]) => parseRelayConfig(`domain: example.com\n${lines.join('\n')}\n`, '/r.yaml', {});
+  const running = parse('tls: { mode: local-ca }');
+  const wanted = parse('tls: { mode: acme }', 'acme: { directory_url: production }');
+  assert.deepEqual(relayChanges(running, wanted).applied, []);
+  assert.ok(relayChanges(running, wanted).waiting.includes('tls'));
+  assert.deepEqual([wanted.hsts, reloaded(running, wanted).hsts], [true, false]);
+  const written = parse('tls: { mode: acme, hsts: true }');
+  assert.deepEqual([relayChanges(running, written).applied, reloaded(running, written).hsts], [['tls.hsts'], true]);
+  const trial = parse('tls: { mode: acme }', 'acme: { directory_url: staging }');
+  assert.equal(reloaded(trial, wanted).hsts, false, 'the CA of the start still holds');
+});
+
 interface World {
   readonly home: RelayHome;
   readonly relay: RunningProgram;

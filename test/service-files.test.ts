@@ -1,6 +1,6 @@
 /** What `service install` would do on each kind of machine, and what the processes of a service are given and say. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { ListenSockets, namedSockets } from '../shared/listen-sockets.js';
 import { watchdogMs } from '../shared/service-watchdog.js';
 import { requireTool } from './support/require-tool.js';
+import { temporaryFolder } from './support/temporary-folder.js';
 import { runTool } from './support/tool-process.js';
 import { RELAY_PROGRAM, TUNNEL_PROGRAM } from './support/world.js';
 
@@ -59,6 +60,19 @@ for (const [program, args, says] of CASES) {
     assert.ok(!existsSync(`/etc/systemd/system/sallyport-${program}@.service`));
   });
 }
+
+test('the ports of the socket units are those of relay.yaml, and files that the unit cannot reach are named', async (t) => {
+  const file = join(temporaryFolder(t), 'relay.yaml');
+  writeFileSync(file, 'domain: example.com\nlisten: { https: ":8443", http: "127.0.0.1:8080" }\nstate_dir: state\n');
+  const args = ['service', 'install', '--manager', 'systemd', '--dry-run', '--config'];
+  const { code, stdout, stderr } = await runTool(t, process.execPath, [RELAY_PROGRAM, ...args, file]);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(stdout.match(/^ListenStream=.*$/gm), ['ListenStream=8443', 'ListenStream=127.0.0.1:8080']);
+  assert.match(stderr, /^Warning: the service cannot see .*relay\.yaml\. Move it to \/var\/lib\/sallyport\.$/m);
+  assert.match(stderr, /^Warning: the service cannot write to .*state \(state_dir\)\. Move it /m);
+  const missing = await runTool(t, process.execPath, [RELAY_PROGRAM, ...args, '/var/lib/sallyport/none.yaml']);
+  assert.match(missing.stderr, /^Warning: \/var\/lib\/sallyport\/none\.yaml is missing\.$/m);
+});
 
 test('an instance that could become another path, and --config for one, are refused', async (t) => {
   for (const args of [

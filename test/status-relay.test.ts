@@ -49,7 +49,7 @@ CERTIFICATES: 1
   NAME         STATE  EXPIRES
   example.com  valid  2027-03-20 (in 64 days)
 
-REFUSALS: 1
+REFUSALS BY CODE: 1
   CODE             COUNT
   ROUTE_NOT_FOUND  12`,
   );
@@ -59,7 +59,7 @@ test('a relay without anything says none, and an old certificate says expired', 
   const certificates = [{ name: 'old.example.com', state: 'valid', notAfterMs: NOW_MS } as const];
   const empty = relayStatus({ sessions: [], tunnels: [], refusals: {}, certificates });
   const text = formatRelayStatus(empty, NOW_MS);
-  assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS: none$/);
+  assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS BY CODE: none$/);
 });
 
 test('the text escapes what clients chose', () => {

@@ -159,6 +159,30 @@ test('tunnel status exits 0 while a client serves and prints a table', async (t)
   );
 });
 
+test('tunnel status tells a health check of a denied tunnel: 77 for good, 69 for what may pass', async (t) => {
+  const exitOf = async (code: 'NOT_GRANTED' | 'CERTIFICATE_FAILED') => {
+    const folder = await emptyFolder(t);
+    const lastError = { code, message: 'Cannot claim', atMs: Date.now() };
+    const denied = tunnelStatus({ name: 'other', state: 'denied', lastError });
+    await openSocket(t, folder, clientStatus({ tunnels: [tunnelStatus(), denied] }));
+    return (await statusCommand(folder)).exit;
+  };
+  assert.deepEqual([await exitOf('NOT_GRANTED'), await exitOf('CERTIFICATE_FAILED')], [77, 69]);
+});
+
+test('an end-to-end tunnel without its certificate is not simply online, and a CA without CAA identities is told', () => {
+  const textOf = (certificate: HomeCertificate) =>
+    formatStatus(clientStatus({ tunnels: [tunnelStatus({ tls: 'end-to-end', certificate })] }), Date.now());
+  assert.match(textOf({ state: 'issuing', caa: [] }), /home {4}up, waiting for its certificate {2}https:/);
+  const valid = { state: 'valid', notAfterMs: Date.now() + 86_400_000, issuer: 'ca', caa: [] } as const;
+  assert.match(textOf(valid), /home {4}online {2}https:/);
+  assert.doesNotMatch(textOf(valid), /CAA/);
+  assert.match(
+    textOf({ ...valid, isCaaUnnamed: true }),
+    /home: no DNS record can keep others .* names no CAA identity/,
+  );
+});
+
 test('tunnel status exits 69 while no client has a session, and says why', async (t) => {
   const folder = await emptyFolder(t);
   const lastError = { code: 'LINK_LOST', message: 'Cannot reach relay', atMs: Date.now() } as const;

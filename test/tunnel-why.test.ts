@@ -1,13 +1,15 @@
 /** `tunnel why URL`: the hop that failed is named truly, with times, and strangers learn nothing by asking. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { Traces } from '../relay-server/ops/traces.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import { RELAY_HOPS } from '../shared/messages.js';
-import { parseWhyUrl } from '../shared/why/follow.js';
-import { hopOf, type Way } from '../shared/why/way.js';
+import { follow, parseWhyUrl } from '../shared/why/follow.js';
+import { hopOf, type Way, wayLines } from '../shared/why/way.js';
 import { runWhy } from '../tunnel-client/why-command.js';
 import { APP, appTunnel, talkToRelay } from './support/carry.js';
 import { freePort } from './support/free-port.js';
@@ -16,6 +18,9 @@ import { startHttpOrigin, startRawOrigin } from './support/origins.js';
 import { recordingIo } from './support/recording-io.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { RelayHome, type RunningRelay, writeTunnelConfig } from './support/world.js';
+
+/** TLS alert 40. */
+const HANDSHAKE_FAILURE = Buffer.from('15030300020228', 'hex');
 
 interface Followed {
   readonly way: Way;
@@ -31,7 +36,7 @@ async function why(t: TestContext, relay: RunningRelay, host = APP, options = {}
   const way = JSON.parse(io.printed.join('')) as Way;
   const failed = way.hops.find(({ state }) => state === 'FAIL');
   if (failed !== undefined) assert.ok(failed.cure, `${failed.hop} has a cure`);
-  assert.equal(failed ?? way.hops.at(-1), way.hops.at(-1));
+  if (failed?.hop !== 'tls') assert.equal(failed ?? way.hops.at(-1), way.hops.at(-1));
   return { way, exit, failed: failed?.hop };
 }
 
@@ -96,10 +101,46 @@ test('TLS that ends at home hides the request from the relay, and the answer sti
   const { relay, client, certificate } = await startVault(t, `http://127.0.0.1:${await freePort()}`);
   const { way, failed } = await why(t, relay, VAULT);
   assert.equal(failed, 'tls', 'visitors refuse a certificate of a CA that nobody trusts');
-  assert.match(way.hops.at(-1)?.cure ?? '', /Nobody whom this machine trusts/);
+  assert.match(way.hops.find(({ hop }) => hop === 'tls')?.cure ?? '', /Nobody whom this machine trusts/);
+  const last = way.hops.at(-1);
+  assert.deepEqual(
+    [last?.hop, last?.state],
+    ['dial', 'FAIL'],
+    'what is behind the certificate is looked at all the same',
+  );
   assert.ok(certificate.ca.length > 0);
   await client.client.drain();
   assert.equal((await why(t, relay, VAULT)).failed, 'session');
+});
+
+test('a client without a certificate is named, with its own reason where that is known here', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.end(HANDSHAKE_FAILURE));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => void server.close());
+  const asked = {
+    url: parseWhyUrl(VAULT),
+    address: { host: '127.0.0.1', port: (server.address() as AddressInfo).port },
+    trusted: [],
+    announce: () => assert.fail('there is no TLS to ask in'),
+    signal: AbortSignal.timeout(10_000),
+  };
+  const told = (await follow(asked)).hops.at(-1);
+  assert.deepEqual([told?.hop, told?.found], ['tls', `the client has no certificate for ${VAULT} yet`]);
+  const known = { found: 'the CA said no', cure: 'On the VPS: relay cert list' };
+  const explained = (await follow({ ...asked, explain: async () => known })).hops.at(-1);
+  assert.deepEqual(explained, { hop: 'tls', state: 'FAIL', ...known });
+});
+
+test('the last line says where visitors end when what is behind it was looked at', () => {
+  const hops = [
+    { hop: 'tls', state: 'FAIL', found: 'x' },
+    { hop: 'app', state: 'PASS', found: 'y' },
+  ] as const;
+  assert.match(wayLines({ url: '', hops }).at(-1) ?? '', /^Visitors end at: tls\./);
 });
 
 test('a token that may not have the hostname is told nothing by the relay', async (t) => {
@@ -140,9 +181,9 @@ test('watches are few, end by themselves, and match one request to one hostname'
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const traces = new Traces();
   const id = 'a'.repeat(24);
-  await assert.rejects(traces.watch('short', APP), { code: 'REQUEST_INVALID' });
-  const first = traces.watch(id, APP);
-  await assert.rejects(traces.watch(id, APP), { code: 'REQUEST_INVALID' });
+  await assert.rejects(traces.watch('short', APP, ''), { code: 'REQUEST_INVALID' });
+  const first = traces.watch(id, APP, '');
+  await assert.rejects(traces.watch(id, APP, ''), { code: 'REQUEST_INVALID' });
   assert.equal(traces.begin(id, 'other.relay.localhost'), undefined);
   assert.equal(traces.begin('b'.repeat(24), APP), undefined);
   const trace = traces.begin(id, APP);
@@ -151,8 +192,8 @@ test('watches are few, end by themselves, and match one request to one hostname'
   trace?.finish('TUNNEL_OFFLINE', '');
   const outcome = await first;
   assert.deepEqual([outcome.code, outcome.hops.length, outcome.hops[0]?.fact.length], ['TUNNEL_OFFLINE', 1, 200]);
-  const all = Array.from({ length: 32 }, (_, at) => traces.watch(String(at).padStart(24, '0'), APP));
-  await assert.rejects(traces.watch(id, APP), { code: 'LIMIT_EXCEEDED' });
+  const all = Array.from({ length: 64 }, (_, at) => traces.watch(String(at).padStart(24, '0'), APP, `token${at >> 3}`));
+  await assert.rejects(traces.watch(id, APP, ''), { code: 'LIMIT_EXCEEDED' });
   t.mock.timers.tick(30_001);
   for (const each of await Promise.all(all)) assert.deepEqual([each.code, each.hops], [undefined, []]);
 });

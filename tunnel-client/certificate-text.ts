@@ -9,6 +9,15 @@ import type { HomeCertificate } from './client-status.js';
 /** Stands above the DNS records. */
 export const CAA_ADVICE = 'with these DNS records nobody else, not even the relay, can get a certificate for its name:';
 
+/** Stands where they would. */
+export const CAA_UNNAMED =
+  'no DNS record can keep others from getting a certificate for its name: its CA names no CAA identity.';
+
+/** Whether visitors of a tunnel that the relay serves are turned away here for want of a certificate. */
+export function waitsForCertificate(certificate: HomeCertificate | undefined, nowMs: number): boolean {
+  return certificate !== undefined && !isUsable(certificate, nowMs);
+}
+
 /** One line, e.g. `certificate valid until 2027-02-18, from acme-v02.api.letsencrypt.org-directory`. */
 export function certificateText(certificate: HomeCertificate, nowMs: number): string {
   const { state, issuer = '', notAfterMs, lastError = '', retryAtMs = nowMs } = certificate;

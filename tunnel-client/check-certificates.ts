@@ -11,7 +11,7 @@ import { caaRecords } from '../shared/certs/caa-advice.js';
 import { type PairFiles, readCertificatePair } from '../shared/certs/certificate-pair.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { hostnameMatches } from '../shared/hostname.js';
-import { CAA_ADVICE } from './certificate-text.js';
+import { CAA_ADVICE, CAA_UNNAMED } from './certificate-text.js';
 import { uncovered } from './home-certificates.js';
 import type { TunnelConfig, TunnelSpec } from './tunnel-config.js';
 
@@ -53,6 +53,7 @@ function linesOfStore({ name, host = '' }: TunnelSpec, { acme, stateDir }: Tunne
   return [
     `${name}: ends TLS here, ${state}; kept in ${stateDir}`,
     ...(records.length === 0 ? [] : [`${name}: ${CAA_ADVICE}`, ...records.map((record) => `  ${record}`)]),
+    ...(records.length === 0 && identities.length > 0 ? [`${name}: ${CAA_UNNAMED}`] : []),
   ];
 }
 

@@ -14,6 +14,7 @@ import { LiveLink } from '../shared/live-link.js';
 import type { Log } from '../shared/log.js';
 import { type Claimed, type Denied, readRelayMessage } from '../shared/messages.js';
 import { Backoff } from './backoff.js';
+import { claimRetryMs } from './claim-retry.js';
 import type { ClientTunnel } from './client-tunnel.js';
 import type { WelcomedLink } from './dial-relay.js';
 import type { HomeEdge } from './home-edge.js';
@@ -23,11 +24,6 @@ import { OriginConnection } from './origin-connection.js';
 const MAX_STREAMS = 4_096;
 const MAX_WINDOW_BYTES = 16 * 1024 * 1024;
 const WINDOW_BUDGET_BYTES = 32 * 1024 * 1024;
-
-/** How soon a claim that somebody else holds is tried again; the relay holds a lost client's address for 15 s. */
-const CLAIM_RETRY_MS = 5_000;
-/** A CA that does not issue is asked by the relay, ever more seldom: there is less and less to hear. */
-const MAX_CERTIFICATE_RETRY_MS = 60_000;
 
 const HEARTBEAT_LIMITS_MS = { least: 500, most: 30_000 };
 
@@ -248,7 +244,7 @@ export class ClientSession {
     tunnel.fail(denied.code, denied.message);
     this.#options.onDenied(tunnel, denied);
     if (retryOf(denied.code) === 'never') return;
-    this.#later(claimRetryMs(denied.code, tunnel.denials) * (0.75 + Math.random() / 2), () => {
+    this.#later(claimRetryMs(denied, tunnel.denials), () => {
       // It may have been given up or claimed anew since.
       const isWanted = this.#options.tunnels.get(denied.name) === tunnel && tunnel.state === 'denied';
       if (this.#state === 'serving' && isWanted) this.#claim(tunnel);
@@ -263,9 +259,4 @@ export class ClientSession {
       new TunnelError('RELAY_DRAINING', 'The relay is restarting', { retryInMs: Math.min(reconnectInMs, 60_000) }),
     );
   }
-}
-
-function claimRetryMs(code: ErrorCode, denials: number): number {
-  if (code !== 'CERTIFICATE_FAILED') return CLAIM_RETRY_MS;
-  return Math.min(CLAIM_RETRY_MS * 2 ** (denials - 1), MAX_CERTIFICATE_RETRY_MS);
 }

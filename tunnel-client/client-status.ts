@@ -49,6 +49,8 @@ export interface TunnelStatus {
 export interface HomeCertificate extends Omit<CertificateStatus, 'name'> {
   /** The DNS records that keep everybody else from getting one; none for certificates in files. */
   readonly caa: readonly string[];
+  /** There are none because the CA says no name of its own for them. */
+  readonly isCaaUnnamed?: boolean;
 }
 
 /** What happened to a certificate that a tunnel gets by itself. Times are RFC 3339. */

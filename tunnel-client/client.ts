@@ -21,6 +21,7 @@ import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
 import { Backoff } from './backoff.js';
+import { waitsForCertificate } from './certificate-text.js';
 import { type ClientCounts, clientMetrics } from './client-metrics.js';
 import { ClientSession } from './client-session.js';
 import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
@@ -42,7 +43,8 @@ const STANDSTILL_MS = 15_000;
 
 /** Who wants to know what happens. */
 export interface ClientEvents {
-  up(tunnel: { name: string; url: string; origin: string }): void;
+  /** The relay serves it; `waitsForCertificate`: visitors are turned away here for as long. */
+  up(tunnel: { name: string; url: string; origin: string; waitsForCertificate?: true }): void;
   denied(denied: { name: string; code: ErrorCode; message: string }): void;
   /** Without a failure when that was asked for. */
   down(tunnel: { name: string; url: string; code?: ErrorCode; message?: string }): void;
@@ -355,7 +357,13 @@ export class Client {
   #onUp(tunnel: ClientTunnel): void {
     const { name, origin } = tunnel.spec;
     this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
-    this.#options.events.up({ name, url: tunnel.url, origin: origin.text });
+    const waits = waitsForCertificate(this.#home.certificateOf(tunnel), Date.now());
+    this.#options.events.up({
+      name,
+      url: tunnel.url,
+      origin: origin.text,
+      ...(waits ? { waitsForCertificate: true } : {}),
+    });
     this.#options.events.changed();
     this.#home.up(tunnel);
   }
@@ -404,7 +412,8 @@ export class Client {
     this.#retryAtMs = performance.now() + delayMs;
     this.#setState('waiting');
     const { code, message } = error;
-    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, 'relay lost, will try again');
+    const what = this.#servedMs > 0 ? 'relay lost, will try again' : 'cannot reach the relay, will try again';
+    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, what);
     this.#options.events.reconnecting({ code, message, retryInMs: Math.round(delayMs) });
     await sleep(delayMs, this.#stop.signal);
   }

@@ -53,7 +53,10 @@ export class ConfigWatch {
 /** Identity, size and times: a replaced or edited file always has another one. */
 function stampOf(path: string): string {
   try {
-    const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+    const stats = statSync(path, { bigint: true });
+    const { ino, size, mtimeNs, ctimeNs } = stats;
+    // Reading a pipe or a device could take for ever.
+    if (!stats.isFile()) return '';
     return `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
   } catch {
     return '';

@@ -5,12 +5,14 @@
  * of no use to anybody in between.
  */
 import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { dialLink, type Link, type LinkHandler } from '../shared/link.js';
 import { type Challenge, PROTOCOL_VERSION, readRelayMessage, type Welcome } from '../shared/messages.js';
+import { printable } from '../shared/printable.js';
 import { proofPayload, type Token } from '../shared/token.js';
 import { AGENT } from '../shared/version.js';
+import { linkFailure } from './link-failure.js';
 import { connectThrough } from './proxy/connect-through.js';
 import { linkProxy, relayAddressOf } from './proxy/link-proxy.js';
 import type { TunnelConfig } from './tunnel-config.js';
@@ -53,12 +55,34 @@ export async function openRelayLink(config: TunnelConfig, signal: AbortSignal): 
   const proxy = linkProxy(config);
   const target = relayAddressOf(config);
   const through = proxy && (await connectThrough({ proxy, target, timeoutMs: config.dialMs, signal }));
-  return dialLink({
-    url: config.relayUrl,
-    connect: () => connectRelay(config, through),
-    timeoutMs: Math.max(1, Math.round(config.dialMs - (performance.now() - beganAtMs))),
-    agent: AGENT,
-    signal,
+  let issuer: string | undefined;
+  const connected = () => {
+    const socket = connectRelay(config, through);
+    if ('encrypted' in socket)
+      onCertificate(socket as TLSSocket, (name) => {
+        issuer = name;
+      });
+    return socket;
+  };
+  try {
+    return await dialLink({
+      url: config.relayUrl,
+      connect: connected,
+      timeoutMs: Math.max(1, Math.round(config.dialMs - (performance.now() - beganAtMs))),
+      agent: AGENT,
+      signal,
+    });
+  } catch (error) {
+    throw linkFailure(asTunnelError(error), { name: config.relayUrl.hostname, address: target, issuer });
+  }
+}
+
+/** Node destroys a socket whose certificate is not trusted; only before that can one ask who signed it. */
+function onCertificate(socket: TLSSocket, tell: (issuer: string) => void): void {
+  socket.prependOnceListener('secure', () => {
+    const { issuer } = socket.getPeerCertificate();
+    const name = issuer?.CN ?? issuer?.O;
+    if (name !== undefined) tell(printable(String(name)));
   });
 }
 

@@ -98,7 +98,12 @@ export class HomeCertificates {
     if (served === undefined) return undefined;
     const status = statusIn(served.source.list(), served.host) ?? { name: served.host, state: 'missing' };
     const { state, issuer, notAfterMs, renewAtMs, lastError, retryAtMs } = status;
-    return { state, issuer, notAfterMs, renewAtMs, lastError, retryAtMs, caa: served.caa };
+    const { caa, told, source } = served;
+    // What was told of was looked up.
+    const isUnnamed =
+      told !== '' && caa.length === 0 && source === this.#acme?.certificates && notAfterMs !== undefined;
+    const more = isUnnamed ? { isCaaUnnamed: true } : {};
+    return { state, issuer, notAfterMs, renewAtMs, lastError, retryAtMs, caa, ...more };
   }
 
   /** Ends orders, timers and watches. Safe any number of times. */

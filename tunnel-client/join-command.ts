@@ -6,8 +6,8 @@
  *     ca.pem        0600   the relay's local CA, when it has one
  *
  * They lie side by side, in the user's config folder or where `--config FILE` says; beside a config of another name,
- * `work.yaml`, they are `work.token` and `work.ca.pem`. Joining again replaces what belongs to the relay and leaves the
- * rest of the file as it is. The config file is written last, because it is what makes the others count. Owns nothing.
+ * `work.yaml`, they are `work.token` and `work.ca.pem`. Joining again replaces what the line brings and leaves the rest of
+ * the file as it is; only when the line names another relay, the CA and address of the one before go. The config file is written last, because it is what makes the others count. Owns nothing.
  */
 import { X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -55,7 +55,9 @@ export async function runJoin(line: string | undefined, options: JoinOptions, io
   const files = filesOf(options.config ?? userTunnelConfig());
   const before = fs.existsSync(files.config) ? readTextFile(files.config, MAX_CONFIG_BYTES).text : undefined;
   const text =
-    before === undefined ? newConfig(join, files) : editConfigText(before, files.config, changesOf(join, files));
+    before === undefined
+      ? newConfig(join, files)
+      : editConfigText(before, files.config, changesOf(join, files, before));
   writeFiles(join, files, text);
   tell(join, files, before, options, io);
 }
@@ -77,15 +79,23 @@ function filesOf(config: string): JoinFiles {
   return { config, token: path.join(folder, `${prefix}token`), ca: path.join(folder, `${prefix}ca.pem`) };
 }
 
-/** Everything that belongs to the relay, so that nothing of an earlier one is left. */
-function changesOf(join: JoinLine, files: JoinFiles): ConfigChanges {
+/** What the line brings, and nothing of an earlier relay; what a person wrote about this same relay stays. */
+function changesOf(join: JoinLine, files: JoinFiles, before: string): ConfigChanges {
+  const dropped = isRelayOf(before, join) ? {} : { relay_address: undefined, relay_ca_file: undefined };
   return {
     relay_url: join.relayUrl,
-    relay_address: join.address,
-    relay_ca_file: join.ca && path.basename(files.ca),
+    ...dropped,
+    ...(join.address === undefined ? {} : { relay_address: join.address }),
+    ...(join.ca === undefined ? {} : { relay_ca_file: path.basename(files.ca) }),
     token: undefined,
     token_file: path.basename(files.token),
   };
+}
+
+/** Whether the file leads to the relay of the line: the same host and port, however they are written. */
+function isRelayOf(config: string, join: JoinLine): boolean {
+  const old = readConfigText(config, 'relay_url');
+  return old !== undefined && URL.canParse(old) && new URL(old).origin === new URL(join.relayUrl).origin;
 }
 
 function newConfig(join: JoinLine, files: JoinFiles): string {
@@ -97,7 +107,7 @@ function newConfig(join: JoinLine, files: JoinFiles): string {
     `  # - { name: app, host: ${exampleHost(join)}, origin: "http://127.0.0.1:3000" }`,
     '',
   ];
-  return head + editConfigText('', files.config, changesOf(join, files)) + example.join('\n');
+  return head + editConfigText('', files.config, changesOf(join, files, '')) + example.join('\n');
 }
 
 function writeFiles(join: JoinLine, files: JoinFiles, text: string): void {
@@ -108,13 +118,26 @@ function writeFiles(join: JoinLine, files: JoinFiles, text: string): void {
 }
 
 function tell(join: JoinLine, files: JoinFiles, before: string | undefined, options: JoinOptions, io: CommandIo): void {
-  const old = before === undefined ? undefined : readConfigText(before, 'relay_url');
-  if (old !== undefined && old !== join.relayUrl) io.note(`Left the relay ${old}.`);
-  io.note(`Joined the relay ${join.relayUrl}. Its address and token are in ${path.dirname(files.config)}.`);
+  const config = options.config === undefined ? '' : ` --config ${options.config}`;
+  for (const line of leftBehind(join, before ?? '')) io.note(line);
+  const check = `Check it: tunnel doctor${config}`;
+  io.note(`Stored the address and the token of ${join.relayUrl} in ${path.dirname(files.config)}. ${check}`);
   if (before !== undefined) io.note(`The rest of ${path.basename(files.config)} stays as it was.`);
   io.note('Next, serve what listens on port 3000 here:');
-  const config = options.config === undefined ? '' : ` --config ${options.config}`;
   io.print(`tunnel up 3000 --host ${exampleHost(join)}${config}`);
+}
+
+/** What another relay loses in this file. */
+function leftBehind(join: JoinLine, before: string): string[] {
+  const old = readConfigText(before, 'relay_url');
+  if (old === undefined || isRelayOf(before, join)) return [];
+  const own = { relay_ca_file: join.ca, relay_address: join.address };
+  const dropped = Object.entries(own).flatMap(([key, brought]) => {
+    const value = readConfigText(before, key);
+    return value === undefined || brought !== undefined ? [] : [`${key} ${value}`];
+  });
+  const removed = dropped.length === 0 ? '' : ` Removed its ${dropped.join(' and its ')} from the file.`;
+  return [`Left the relay ${old}.${removed}`];
 }
 
 function exampleHost(join: JoinLine): string {

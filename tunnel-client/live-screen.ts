@@ -115,8 +115,8 @@ export class LiveScreen {
     const status = this.#status();
     const nowMs = Date.now();
     this.#rates.measure(status.tunnels, nowMs);
-    const lines = screenLines(status, { nowMs, rateOf: (name) => this.#rates.of(name) });
     const columns = Math.max(1, (this.#output.columns || DEFAULT_COLUMNS) - 1);
+    const lines = screenLines(status, { nowMs, columns, rateOf: (name) => this.#rates.of(name) });
     const most = Math.max(1, (this.#output.rows || DEFAULT_ROWS) - 1);
     const shown = lines.length <= most ? lines : lines.slice(0, most - 1);
     const painted = shown.map((line) => paintLine(line, columns, this.#colors));

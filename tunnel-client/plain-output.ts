@@ -23,6 +23,8 @@ export interface UpEvent {
   readonly url: string;
   /** The origin as the person wrote it. */
   readonly origin: string;
+  /** Visitors are turned away until its certificate is there; the event `certificate` follows. */
+  readonly waitsForCertificate?: true;
 }
 
 /** The tunnel can no longer be visited; without a failure when that was asked for. */
@@ -155,7 +157,7 @@ export function formatPlain(event: ClientEvent): string {
 function sentenceOf(event: ClientEvent): string {
   switch (event.event) {
     case 'up':
-      return `${event.name} is up: ${event.url} -> ${event.origin}`;
+      return `${event.name} is up${event.waitsForCertificate ? ', waiting for its certificate' : ''}: ${event.url} -> ${event.origin}`;
     case 'down':
       return `${event.name} is down: ${event.url}${event.code === undefined ? '' : `, ${reasonOf(event.code, event.message)}`}`;
     case 'denied':
@@ -163,12 +165,17 @@ function sentenceOf(event: ClientEvent): string {
     case 'certificate':
       return certificateSentence(event);
     case 'reconnecting':
-      return `reconnecting in ${(event.retryInMs / 1_000).toFixed(1)}s: ${reasonOf(event.code, event.message)}`;
+      return `reconnecting ${inSeconds(event.retryInMs)}: ${reasonOf(event.code, event.message)}`;
     case 'failed':
       return `failed: ${reasonOf(event.code, event.message)}`;
     case 'stopped':
       return 'stopped';
   }
+}
+
+function inSeconds(ms: number): string {
+  const seconds = (ms / 1_000).toFixed(1);
+  return seconds === '0.0' ? 'now' : `in ${seconds}s`;
 }
 
 function certificateSentence({ name, state, host, issuer, notAfter, error, retryAt }: CertificateEvent): string {
@@ -179,6 +186,6 @@ function certificateSentence({ name, state, host, issuer, notAfter, error, retry
 }
 
 function reasonOf(code: ErrorCode, message = ''): string {
-  const cure = cureOf(code);
+  const cure = cureOf(code, message);
   return `${code}: ${message}${cure === undefined ? '' : ` (${cure})`}`;
 }

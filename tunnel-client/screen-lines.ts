@@ -6,7 +6,7 @@
 import { printable } from '../shared/printable.js';
 import { counted, displayWidth, fitted, padded, roundedBytes, roundedSpan } from '../shared/terminal-text.js';
 import type { Rate } from '../shared/traffic-rates.js';
-import { certificateText, isUsable } from './certificate-text.js';
+import { certificateText, isUsable, waitsForCertificate } from './certificate-text.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 
@@ -20,12 +20,17 @@ export type Line = readonly Span[];
 export interface ScreenFacts {
   /** Milliseconds since 1970, for the age of failures. */
   readonly nowMs: number;
+  /** Reasons longer than this go on below. */
+  readonly columns: number;
   rateOf(tunnelName: string): Rate;
 }
 
 /** A tunnel that works again shows its newest failure for so long. */
 const FAILURE_SHOWN_MS = 5 * 60_000;
 const LABEL_COLUMNS = 8;
+/** What a wrapped line goes on with, and how many rows it may take: other tunnels have something to say, too. */
+const INDENT = '    ';
+const MAX_WRAPPED_ROWS = 6;
 
 const SGR: Readonly<Record<Exclude<Style, 'plain'>, number>> = { bold: 1, dim: 2, good: 32, warn: 33, bad: 31 };
 
@@ -101,29 +106,31 @@ function linksLine(links: readonly LinkStatus[]): Line {
 }
 
 function tunnelLines(tunnel: TunnelStatus, facts: ScreenFacts): Line[] {
-  const style = TUNNEL_STYLES[tunnel.state];
   const online = tunnel.state === 'online';
+  const waits = online && waitsForCertificate(tunnel.certificate, facts.nowMs);
+  const style = waits ? 'warn' : TUNNEL_STYLES[tunnel.state];
+  const state = waits ? ' (up, waiting for its certificate)' : online ? '' : ` (${tunnel.state})`;
   const isRecent = tunnel.lastError !== undefined && facts.nowMs - tunnel.lastError.atMs < FAILURE_SHOWN_MS;
   return [
     [
       [style, `● ${printable(tunnel.name)}`],
-      ['dim', online ? '' : ` (${tunnel.state})`],
+      ['dim', state],
     ],
     [
       ['plain', '  '],
       [online ? 'bold' : 'dim', printable(tunnel.url)],
       ['plain', ` → ${printable(tunnel.origin)}`],
     ],
-    ...certificateLines(tunnel, facts.nowMs),
+    ...certificateLines(tunnel, facts),
     trafficLine(tunnel, facts.rateOf(tunnel.name)),
     ...(isRecent || !online ? failureLines(tunnel.lastError, facts) : []),
   ];
 }
 
-function certificateLines({ certificate }: TunnelStatus, nowMs: number): Line[] {
+function certificateLines({ certificate }: TunnelStatus, { nowMs, columns }: ScreenFacts): Line[] {
   if (certificate === undefined) return [];
   const style = isUsable(certificate, nowMs) && certificate.state !== 'waiting' ? 'dim' : 'warn';
-  return [[[style, `  end-to-end: ${certificateText(certificate, nowMs)}`]]];
+  return wrapped([[style, `  end-to-end: ${certificateText(certificate, nowMs)}`]], columns);
 }
 
 function trafficLine(tunnel: TunnelStatus, rate: Rate): Line {
@@ -142,6 +149,26 @@ function failureLines(error: LastError | undefined, facts: ScreenFacts): Line[] 
     ['dim', age],
     ['plain', ` ${printable(error.message)}`],
   ];
-  const cure = cureOf(error.code);
-  return cure === undefined ? [failure] : [failure, [['plain', `    ${cure}`]]];
+  const cure = cureOf(error.code, error.message);
+  return [failure, ...(cure === undefined ? [] : [[['plain', `    ${cure}`]] satisfies Line])].flatMap((line) =>
+    wrapped(line, facts.columns),
+  );
+}
+
+/** A line broken between words where it is wider than the screen; a single word that is, is left to be cut. */
+function wrapped(line: Line, columns: number): Line[] {
+  const rows: Span[][] = [[]];
+  let width = 0;
+  for (const [style, text] of line) {
+    for (const word of text.match(/ *[^ ]+| +/g) ?? []) {
+      if (width > INDENT.length && width + displayWidth(word) > columns && rows.length < MAX_WRAPPED_ROWS) {
+        rows.push([[style, INDENT + word.trimStart()]]);
+        width = INDENT.length + displayWidth(word.trimStart());
+      } else {
+        rows.at(-1)?.push([style, word]);
+        width += displayWidth(word);
+      }
+    }
+  }
+  return rows;
 }

@@ -3,12 +3,12 @@
  */
 import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
-import { TunnelError } from '../shared/errors.js';
+import { exitOf, TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
 import { rateCells, TrafficRates } from '../shared/traffic-rates.js';
 import { type WatchOptions, watchView } from '../shared/watch-view.js';
-import { CAA_ADVICE, certificateText } from './certificate-text.js';
+import { CAA_ADVICE, CAA_UNNAMED, certificateText, waitsForCertificate } from './certificate-text.js';
 import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
 import { cureOf } from './cures.js';
 import { readAllStatuses } from './status-socket.js';
@@ -18,14 +18,16 @@ export interface StatusOptions extends WatchOptions {
   readonly folder?: string;
 }
 
-/** EX_UNAVAILABLE: clients run, but none of them has a session. */
+/** EX_UNAVAILABLE: clients run, but none of them has a session, or a tunnel was denied for what may pass. */
 const EXIT_NOT_SERVING = 69;
+/** EX_NOPERM: a tunnel was denied for good. */
+const EXIT_DENIED = 77;
 
 /** Adds the verb to `tunnel`. */
 export function addStatusCommand(program: Command, io: CommandIo): void {
   program
     .command('status')
-    .description('show the running clients of this user')
+    .description('show the running clients of this user; exit code 0 when all tunnels are granted, else 69 or 77')
     .option('--json', 'print one object, or with --watch one per line')
     .option('--watch', 'show it every two seconds, with rates, until it is ended')
     .action(async (options: StatusOptions) => {
@@ -34,7 +36,9 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
 }
 
 /**
- * Writes the status of every running client and returns the exit code: 0 when at least one serves, else 69.
+ * Writes the status of every running client and returns the exit code, fit for a health check:
+ * 0 when at least one serves and none of the tunnels is denied; 77 when one is denied for good (its token does not grant it);
+ * 69 for everything else.
  * @throws {TunnelError} LINK_LOST (exit 69) when no client runs; with `json` the empty list is written before.
  */
 export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
@@ -47,7 +51,16 @@ export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'pri
   if (options.json) io.print(printable(JSON.stringify({ clients })));
   if (clients.length === 0) throw noClient();
   if (!options.json) io.print(clients.map((client) => formatStatus(client, Date.now())).join('\n\n'));
-  return clients.some((client) => client.state === 'serving') ? 0 : EXIT_NOT_SERVING;
+  return exitOfClients(clients);
+}
+
+function exitOfClients(clients: readonly ClientStatus[]): number {
+  const denied = clients.flatMap(({ tunnels }) => tunnels).filter(({ state }) => state === 'denied');
+  if (denied.some(({ lastError }) => lastError !== undefined && exitOf(lastError.code) === EXIT_DENIED)) {
+    return EXIT_DENIED;
+  }
+  if (denied.length > 0) return EXIT_NOT_SERVING;
+  return clients.some(({ state }) => state === 'serving') ? 0 : EXIT_NOT_SERVING;
 }
 
 function noClient(): TunnelError {
@@ -82,7 +95,7 @@ export function formatStatus(client: ClientStatus, nowMs: number, rates?: Traffi
   return [
     headLine(client),
     ...(client.state === 'serving' ? [] : failureLines(client.lastError, nowMs)),
-    ...tunnelTable(client.tunnels, rates),
+    ...tunnelTable(client.tunnels, nowMs, rates),
     ...client.tunnels.flatMap((tunnel) => certificateLines(tunnel, nowMs)),
     ...client.tunnels.flatMap((tunnel) => tunnelFailureLines(tunnel, nowMs)),
   ].join('\n');
@@ -101,11 +114,11 @@ function headLine(client: ClientStatus): string {
   return facts.join(', ');
 }
 
-function tunnelTable(tunnels: readonly TunnelStatus[], rates: TrafficRates | undefined): string[] {
+function tunnelTable(tunnels: readonly TunnelStatus[], nowMs: number, rates?: TrafficRates): string[] {
   if (tunnels.length === 0) return ['  no tunnels'];
   const head = ['TUNNEL', 'STATE', 'PUBLIC URL', 'ORIGIN', 'TLS', 'VISITORS', 'IN', 'OUT', 'FAILURES'];
-  if (rates === undefined) return indented([head, ...tunnels.map(tunnelRow)]);
-  const rows = tunnels.map((tunnel) => [...tunnelRow(tunnel), ...rateCells(rates.of(tunnel.name))]);
+  if (rates === undefined) return indented([head, ...tunnels.map((tunnel) => tunnelRow(tunnel, nowMs))]);
+  const rows = tunnels.map((tunnel) => [...tunnelRow(tunnel, nowMs), ...rateCells(rates.of(tunnel.name))]);
   return indented([[...head, 'IN/S', 'OUT/S'], ...rows]);
 }
 
@@ -113,10 +126,12 @@ function indented(rows: readonly (readonly string[])[]): string[] {
   return tableLines(rows).map((line) => `  ${line}`);
 }
 
-function tunnelRow(tunnel: TunnelStatus): string[] {
+function tunnelRow(tunnel: TunnelStatus, nowMs: number): string[] {
   return [
     printable(tunnel.name),
-    printable(tunnel.state),
+    tunnel.state === 'online' && waitsForCertificate(tunnel.certificate, nowMs)
+      ? 'up, waiting for its certificate'
+      : printable(tunnel.state),
     printable(tunnel.url),
     printable(tunnel.origin),
     tunnel.url.startsWith('https:') ? printable(tunnel.tls ?? '') : '–',
@@ -130,7 +145,8 @@ function tunnelRow(tunnel: TunnelStatus): string[] {
 function certificateLines({ name, certificate }: TunnelStatus, nowMs: number): string[] {
   if (certificate === undefined) return [];
   const records = certificate.caa.map((record) => `    ${printable(record)}`);
-  const advice = records.length === 0 ? [] : [`  ${printable(name)}: ${CAA_ADVICE}`, ...records];
+  const none = certificate.isCaaUnnamed === true ? [`  ${printable(name)}: ${CAA_UNNAMED}`] : [];
+  const advice = records.length === 0 ? none : [`  ${printable(name)}: ${CAA_ADVICE}`, ...records];
   return [`  ${printable(name)}: ${certificateText(certificate, nowMs)}`, ...advice];
 }
 
@@ -141,6 +157,6 @@ function tunnelFailureLines(tunnel: TunnelStatus, nowMs: number): string[] {
 function failureLines(error: LastError | undefined, nowMs: number): string[] {
   if (error === undefined) return [];
   const failure = `  ${printable(error.code)} ${roundedSpan(nowMs - error.atMs)} ago: ${printable(error.message)}`;
-  const cure = cureOf(error.code);
+  const cure = cureOf(error.code, error.message);
   return cure === undefined ? [failure] : [failure, `  ${cure}`];
 }

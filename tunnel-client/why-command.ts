@@ -6,10 +6,13 @@ import { parseDialAddress } from '../shared/address.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { printable } from '../shared/printable.js';
-import { type Announce, follow, parseWhyUrl } from '../shared/why/follow.js';
+import { type Announce, type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
+import { certificateText, isUsable } from './certificate-text.js';
+import type { ClientStatus } from './client-status.js';
 import { Errand } from './doctor/errand.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
+import { readAllStatuses } from './status-socket.js';
 import { readTunnelConfig, type TunnelConfig } from './tunnel-config.js';
 
 export interface WhyOptions {
@@ -52,6 +55,7 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
       address: given ?? config.relayAddress,
       trusted: publicAnd(config.relayCa),
       announce: announceBy(config, signal, errands),
+      explain: async (name) => explain(name, await readAllStatuses()),
       signal,
     });
     if (options.json) io.print(printable(JSON.stringify(way)));
@@ -60,6 +64,22 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
   } finally {
     for (const errand of errands) errand.close();
   }
+}
+
+/** What the running clients of this user know of a name without TLS. */
+function explain(name: string, clients: readonly ClientStatus[]): Explained | undefined {
+  const tunnels = clients.flatMap((client) => client.tunnels);
+  const tunnel = tunnels.find(
+    ({ url }) => url === name || url.startsWith(`https://${name}:`) || url === `https://${name}`,
+  );
+  const { certificate, lastError } = tunnel ?? {};
+  if (certificate !== undefined && !isUsable(certificate, Date.now())) {
+    const found = `the client has no certificate for ${name} yet: ${certificateText(certificate, Date.now())}`;
+    return { found, cure: 'See tunnel status.' };
+  }
+  if (tunnel?.state !== 'denied' || lastError?.code !== 'CERTIFICATE_FAILED') return undefined;
+  const found = `a client claims it, but it has no certificate: ${lastError.message}`;
+  return { found, cure: 'On the VPS: relay cert list' };
 }
 
 /** The token's owner may ask the relay; whoever cannot still sees the ends of the way. */

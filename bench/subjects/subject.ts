@@ -2,12 +2,16 @@
  * Subject: one way from a visitor to the origin, ready to be measured.
  */
 import { cpuSeconds } from '../cpu-time.js';
+import { residentBytes } from '../memory.js';
+import type { Scene } from '../scene.js';
 
-/** A program of a subject whose CPU time counts. */
+/** A program of a subject; what it uses counts, with all its processes. */
 export interface SubjectPart {
-  /** `relay`, `client`, `nginx`. */
+  /** `relay`, `client`, `nginx`, `frps`. */
   readonly name: string;
   readonly pid: number;
+  /** Beside the visitors, or beside the origin. */
+  readonly side: 'public' | 'home';
 }
 
 export interface Subject {
@@ -19,11 +23,20 @@ export interface Subject {
   readonly parts: readonly SubjectPart[];
 }
 
+/** A subject that may be started. */
+export interface SubjectKind {
+  readonly name: string;
+  /** Why it cannot be started here; undefined when it can. */
+  missing(): string | undefined;
+  /** Starts it with everything that belongs to it; ended with the scene. */
+  start(scene: Scene): Promise<Subject>;
+}
+
 /** CPU seconds by part, and `total`. */
 export type CpuByPart = Readonly<Record<string, number>>;
 
 /** The CPU time that each part, with all its processes, has used since it began. */
-export function cpuOf(subject: Subject): CpuByPart {
+export function cpuOf(subject: Pick<Subject, 'parts'>): CpuByPart {
   const parts = subject.parts.map(({ name, pid }) => [name, cpuSeconds(pid)] as const);
   return { ...Object.fromEntries(parts), total: parts.reduce((sum, [, seconds]) => sum + seconds, 0) };
 }
@@ -35,4 +48,10 @@ export function cpuPer(before: CpuByPart, after: CpuByPart, units: number, scale
     ((seconds - (before[part] ?? 0)) * scale) / units,
   ]);
   return Object.fromEntries(entries);
+}
+
+/** Resident bytes of all parts of a subject, or of one side. */
+export function residentOf(subject: Pick<Subject, 'parts'>, side?: SubjectPart['side']): number {
+  const parts = subject.parts.filter((part) => side === undefined || part.side === side);
+  return parts.reduce((sum, { pid }) => sum + residentBytes(pid), 0);
 }

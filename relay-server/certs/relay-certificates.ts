@@ -45,8 +45,15 @@ export class RelayCertificates {
   readonly source: CertificateSource;
   readonly #acme: AcmeService | undefined;
   readonly #options: RelayCertificatesOptions;
+  readonly #wildcards: readonly string[];
 
-  private constructor(source: CertificateSource, acme: AcmeService | undefined, options: RelayCertificatesOptions) {
+  private constructor(
+    source: CertificateSource,
+    acme: AcmeService | undefined,
+    options: RelayCertificatesOptions,
+    wildcards: readonly string[] = [],
+  ) {
+    this.#wildcards = wildcards;
     this.source = source;
     this.#acme = acme;
     this.#options = options;
@@ -65,7 +72,7 @@ export class RelayCertificates {
     checkAcme(config.acme);
     const { isWanted, now } = options;
     const acme = AcmeService.open(config.acme, { stateDir, log, isWanted, ...issued, ...(now ? { now } : {}) });
-    return new RelayCertificates(acme.certificates, acme, options);
+    return new RelayCertificates(acme.certificates, acme, options, config.acme.wildcards);
   }
 
   /** Edge: the answer to a CA's TLS-ALPN-01 challenge. */
@@ -82,12 +89,15 @@ export class RelayCertificates {
    */
   async prepareAtStart(hostname: string): Promise<void> {
     if (this.#acme === undefined) await this.source.prepare(hostname);
-    else this.#acme.certificates.load(hostname);
+    else for (const name of [hostname, ...this.#wildcards]) this.#acme.certificates.load(name);
   }
 
-  /** The relay listens: its own name may be ordered now. A failure is logged, and tried again by itself. */
+  /**
+   * The relay listens: its own name may be ordered now, and then the wildcards, which whoever claims a name below them would
+   * wait for. A failure is logged, and tried again by itself.
+   */
   begin(domain: string): void {
-    this.source.prepare(domain).catch(() => {});
+    for (const name of [domain, ...this.#wildcards]) this.source.prepare(name).catch(() => {});
   }
 
   /** Resolves when a claimed hostname has its certificate. @throws {TunnelError} CERTIFICATE_FAILED … with the cure. */
@@ -97,9 +107,7 @@ export class RelayCertificates {
     const waitMs = this.#options.claimWaitMs ?? CLAIM_WAIT_MS;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      const state = `the CA has not issued its certificate for ${roundedSpan(waitMs)}`;
-      const error = new TunnelError('CERTIFICATE_FAILED', `Cannot serve ${hostname} yet: ${state}. It is still asked.`);
-      timer = setTimeout(() => reject(error), waitMs);
+      timer = setTimeout(() => reject(this.#lateFor(hostname, waitMs)), waitMs);
     });
     try {
       await Promise.race([prepared, late]);
@@ -110,12 +118,24 @@ export class RelayCertificates {
     }
   }
 
+  #lateFor(hostname: string, waitMs: number): TunnelError {
+    const isAwaited = this.#statusOf(hostname)?.awaits === 'dns';
+    const [who, state] = isAwaited
+      ? ['its DNS record is awaited', 'The CA is asked once it is there']
+      : [`the CA has not issued its certificate for ${roundedSpan(waitMs)}`, 'It is still asked'];
+    return new TunnelError('CERTIFICATE_FAILED', `Cannot serve ${hostname} yet: ${who}. ${state}.`);
+  }
+
+  #statusOf(hostname: string): CertificateStatus | undefined {
+    const names = [hostname, wildcardOf(hostname)];
+    return this.source.list().find(({ name }) => names.includes(name));
+  }
+
   /** Why visitors of the relay's own name meet no valid certificate; undefined when they do. */
   problemOf(domain: string): string | undefined {
     if (this.#acme === undefined) return undefined;
     const nowMs = (this.#options.now ?? Date.now)();
-    const names = [domain, wildcardOf(domain)];
-    const status = this.#acme.certificates.list().find(({ name }) => names.includes(name));
+    const status = this.#statusOf(domain);
     if (status?.notAfterMs !== undefined && status.notAfterMs > nowMs) return undefined;
     const state = status?.notAfterMs === undefined ? 'there is no certificate yet' : 'the certificate has expired';
     return `${state} for ${domain}${status?.lastError === undefined ? '' : `. ${status.lastError}`}`;
@@ -148,6 +168,6 @@ export class RelayCertificates {
 function withNextAttempt(error: TunnelError, hostname: string): TunnelError {
   const { code, message, retryInMs } = error;
   if (code !== 'CERTIFICATE_FAILED' || retryInMs === undefined) return error;
-  const next = `The next attempt is in ${roundedSpan(retryInMs)}; at once with: relay cert renew ${hostname}`;
+  const next = `The next attempt is in ${roundedSpan(retryInMs)}; at once, on the VPS: relay cert renew ${hostname}`;
   return new TunnelError(code, `${shortened(message, MAX_FAILURE)} ${next}`, { cause: error, retryInMs });
 }

@@ -23,7 +23,9 @@ export function listenOn(server: Server, address: Address, option: string, given
       const message = `Cannot listen on ${placeOf(address, given)} (${option}): ${error.code}. ${cure}`;
       reject(new TunnelError('CONFIG_INVALID', message, { cause: error }));
     };
-    const where = given === undefined ? { port: address.port, host: address.host } : { fd: given };
+    const { host, port } = address;
+    // Without a host Node takes every address, and on a machine without IPv6 those of IPv4.
+    const where = given !== undefined ? { fd: given } : host === '::' ? { port } : { port, host };
     server.once('error', onError);
     server.listen(where, BACKLOG, () => {
       server.off('error', onError);

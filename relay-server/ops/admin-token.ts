@@ -3,7 +3,7 @@
  * `admin-token`. Without the file it asks for none. It is read at every question, so that writing and removing it counts at
  * once, and the verbs of `relay`, which know the folder, read the same file.
  */
-import { existsSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSecretFile } from '../../shared/config-secret.js';
 import type { Secret } from '../../shared/secret.js';
@@ -16,9 +16,13 @@ export function readAdminToken(stateDir: string): Secret | undefined {
   return hasAdminToken(stateDir) ? readSecretFile(fileIn(stateDir), {}, 'admin token') : undefined;
 }
 
-/** Whether the operator asks for one, good or not. */
+/** Whether the operator asks for one, good or not: a link that leads nowhere and a folder that is closed to us count. */
 export function hasAdminToken(stateDir: string): boolean {
-  return existsSync(fileIn(stateDir));
+  try {
+    return lstatSync(fileIn(stateDir), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 function fileIn(stateDir: string): string {

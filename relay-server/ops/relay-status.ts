@@ -113,7 +113,7 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
       status.certificates.map((certificate) => certificateRow(certificate, nowMs)),
     ),
     section(
-      'REFUSALS',
+      'REFUSALS BY CODE',
       ['CODE', 'COUNT'],
       Object.entries(status.refusals).map(([code, count]) => [code, String(count)]),
     ),

@@ -5,7 +5,7 @@
  *   awaited (TRACE_MS) → followed (TRACE_MS) → told
  *
  * A stranger who sends the field is not answered, not even differently: unannounced ids are ignored. At most MAX_WATCHES
- * wait at a time. Owns: one timer per watch. Owned by: Relay.
+ * wait at a time, and of one asker MAX_ASKER_WATCHES, however often its session begins anew. Owns: one timer per watch. Owned by: Relay.
  */
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { type PassedHop, type RelayHop, TRACE_ID, type WatchedRequest } from '../../shared/messages.js';
@@ -13,7 +13,8 @@ import { type PassedHop, type RelayHop, TRACE_ID, type WatchedRequest } from '..
 /** How far one request came. */
 export type TraceOutcome = Omit<WatchedRequest, 'type' | 'id'>;
 
-const MAX_WATCHES = 32;
+const MAX_WATCHES = 64;
+const MAX_ASKER_WATCHES = 8;
 /** For the request to come, and again for its answer to begin. */
 const TRACE_MS = 30_000;
 const MAX_FACT = 200;
@@ -24,16 +25,18 @@ export class Traces {
   /**
    * Resolves with how the request with this id, to this hostname, fared; without a hop when none came in time.
    * Rejects with LIMIT_EXCEEDED, or REQUEST_INVALID for an id that could be guessed or is in use.
+   * @param asker Whose watches count together: the id of a token, or '' for the operator.
    */
-  watch(id: string, host: string): Promise<TraceOutcome> {
+  watch(id: string, host: string, asker: string): Promise<TraceOutcome> {
     if (!TRACE_ID.test(id) || this.#watches.has(id)) {
       return Promise.reject(new TunnelError('REQUEST_INVALID', 'Cannot watch: the id must be new and random'));
     }
-    if (this.#watches.size >= MAX_WATCHES) {
-      return Promise.reject(new TunnelError('LIMIT_EXCEEDED', `Cannot watch: ${MAX_WATCHES} requests are watched`));
+    const ofAsker = [...this.#watches.values()].filter((trace) => trace.asker === asker).length;
+    if (this.#watches.size >= MAX_WATCHES || ofAsker >= MAX_ASKER_WATCHES) {
+      return Promise.reject(new TunnelError('LIMIT_EXCEEDED', 'Cannot watch: too many requests are watched'));
     }
     return new Promise((resolve) => {
-      const trace = new Trace(host, (outcome) => {
+      const trace = new Trace(host, asker, (outcome) => {
         this.#watches.delete(id);
         resolve(outcome);
       });
@@ -56,6 +59,8 @@ export class Traces {
 
 /** One watched request. */
 export class Trace {
+  /** Who watches it. */
+  readonly asker: string;
   readonly #host: string;
   readonly #tell: (outcome: TraceOutcome) => void;
   readonly #hops: PassedHop[] = [];
@@ -63,7 +68,8 @@ export class Trace {
   #passedAtMs = 0;
   #state: 'awaited' | 'followed' | 'told' = 'awaited';
 
-  constructor(host: string, tell: (outcome: TraceOutcome) => void) {
+  constructor(host: string, asker: string, tell: (outcome: TraceOutcome) => void) {
+    this.asker = asker;
     this.#host = host;
     this.#tell = tell;
     this.#timer = setTimeout(() => this.finish(undefined, 'no such request came'), TRACE_MS);

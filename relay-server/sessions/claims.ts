@@ -269,12 +269,12 @@ export class Claims {
 }
 
 function notGranted(what: string, token: string): TunnelError {
-  const cure = 'Ask the relay’s operator for a token that grants it: relay token create NAME --host … or --tcp-port …';
+  const cure = 'Ask for a token that grants it. On the VPS: relay token create NAME --host … or --tcp-port …';
   return new TunnelError('NOT_GRANTED', `Cannot claim ${what}: token ${token} does not grant it. ${cure}`);
 }
 
 function endsElsewhere(host: string, name: string): TunnelError {
   const state = `TLS of ${name} was claimed to end at home, and then it never ends at the relay`;
-  const cure = `Write tls: end-to-end, or ask the relay’s operator: relay host forget '${name}'`;
+  const cure = `Write tls: end-to-end. Or, on the VPS: relay host forget '${name}'`;
   return new TunnelError('NOT_GRANTED', `Cannot claim ${host} with tls: relay: ${state}. ${cure}`);
 }

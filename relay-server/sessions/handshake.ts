@@ -111,6 +111,6 @@ function bytesOf(base64url: string): Buffer {
 }
 
 function rejected(): TunnelError {
-  const cure = 'It may be revoked, expired or replaced. Make a new one at the relay: relay token rotate NAME';
+  const cure = 'It may be revoked, expired or replaced. Make a new one. On the VPS: relay token rotate NAME';
   return new TunnelError('TOKEN_REJECTED', `Cannot accept link: the token is not valid here. ${cure}`);
 }

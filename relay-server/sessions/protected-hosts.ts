@@ -109,7 +109,7 @@ export class ProtectedHosts {
     if (this.#hosts.has(host)) return;
     const count = this.all().filter((other) => other.tokenId === tokenId).length;
     if (count < this.#maxPerToken) return;
-    const cure = 'Use a wildcard, or ask the relay’s operator: relay host forget NAME';
+    const cure = 'Use a wildcard. Or, on the VPS: relay host forget NAME';
     throw new TunnelError(
       'LIMIT_EXCEEDED',
       `Cannot claim ${host}: its token has ${count} names whose TLS ends at home. ${cure}`,

@@ -217,8 +217,9 @@ export class Session {
       link.sendMessage({ type: 'claimed', name, url, tls: claim.tls });
       this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel online');
     } catch (error) {
-      const { code, message } = asTunnelError(error);
-      link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON) });
+      const { code, message, retryInMs } = asTunnelError(error);
+      const retry = retryInMs === undefined ? {} : { retryInMs: Math.ceil(Math.max(0, retryInMs)) };
+      link.sendMessage({ type: 'denied', name, code, message: shortened(message, MAX_REASON), ...retry });
       this.#log.warn({ tunnel: name, code, reason: message }, 'claim denied');
       this.#auditDenial(claim, code);
     } finally {

@@ -18,6 +18,7 @@ import {
   type IssuedCertificate,
   wildcardOf,
 } from './certificates.js';
+import type { ChosenCas } from './chosen-cas.js';
 import type { Issuer } from './issuer.js';
 import { ManagedCertificate } from './managed-certificate.js';
 import { OrderBudget } from './order-budget.js';
@@ -32,8 +33,8 @@ const QUESTIONS_PER_MS = 1_000;
 export interface AcmeCertificatesOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
-  /** Folders of the CAs whose certificates count: what staging made must not hold up production. All when left out. */
-  readonly cas?: readonly string[];
+  /** Folders of the CAs that are configured: what a former one made is to be replaced. All when left out. */
+  readonly cas?: ChosenCas;
   /** Names that may have a certificate at a time. */
   readonly maxHostnames: number;
   readonly log: CertificateLog;

@@ -4,8 +4,9 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import type { Fields } from '../config-fields.js';
 import { readCertificates } from '../config-kinds.js';
-import { TunnelError } from '../errors.js';
+import { asTunnelError, TunnelError } from '../errors.js';
 import { quoted } from '../printable.js';
 import type { AcmeConfig } from './acme-config.js';
 
@@ -15,6 +16,26 @@ export function checkAcme({ authorities, dns }: AcmeConfig): void {
   if (dns?.kind !== 'program' || isProgram(dns.command)) return;
   const cure = 'Write its absolute path, and make it executable';
   throw new TunnelError('CONFIG_INVALID', `acme.dns.command ${quoted(dns.command)} cannot be run. ${cure}`);
+}
+
+/** The same for the file that says so: each problem with its line. */
+export function refuseUnusable(fields: Fields, { authorities, dns }: AcmeConfig): void {
+  for (const [index, { caFile }] of authorities.entries()) {
+    const problem = caFile === undefined ? undefined : problemOf(() => readCertificates(caFile, 'it'));
+    if (problem !== undefined) fields.refuse(index === 0 ? 'ca_file' : 'fallbacks', `cannot be used: ${problem}`);
+  }
+  if (dns?.kind !== 'program' || isProgram(dns.command)) return;
+  const cure = 'Write its absolute path, and make it executable';
+  fields.refuse('dns', `has the command ${quoted(dns.command)}, which cannot be run. ${cure}`);
+}
+
+function problemOf(act: () => unknown): string | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return asTunnelError(error).message;
+  }
 }
 
 /** As the system will look for it: in PATH when it has no slash. */

@@ -15,7 +15,7 @@ import {
   readOrder,
 } from './acme-messages.js';
 import { type AcmeAnswer, AcmeTransport, readRetryAfter, type TransportOptions } from './acme-transport.js';
-import { IssueFailure } from './issue-failure.js';
+import { AcmeRefusal, IssueFailure } from './issue-failure.js';
 
 /** A CA may refuse a nonce for reasons of its own (restarts, many frontends): five times in a row, as acme-client
  * allows, does happen. */
@@ -49,6 +49,31 @@ export interface Polled<Value> {
   readonly retryAfterMs: number | undefined;
 }
 
+/**
+ * What the CA offers, and where.
+ * @param url for the message alone.
+ * @throws {AcmeRefusal} when the CA does not work; {IssueFailure} `config` when something else is at that address.
+ */
+export async function directoryFrom(url: string, ask: () => Promise<unknown>): Promise<Directory> {
+  const wrong = (cause: unknown) => {
+    const state = `there is no ACME directory at ${url}`;
+    const cure = 'Check acme.directory_url';
+    return new IssueFailure('config', `Cannot use the CA at ${new URL(url).host}: ${state}. ${cure}.`, { cause });
+  };
+  let data: unknown;
+  try {
+    data = await ask();
+  } catch (error) {
+    const isMissing = error instanceof AcmeRefusal && [404, 405, 410].includes(error.status);
+    throw isMissing ? wrong(error) : error;
+  }
+  try {
+    return readDirectory(data);
+  } catch (error) {
+    throw wrong(error);
+  }
+}
+
 export class AcmeConnection {
   readonly directory: Directory;
   readonly #client: AcmeClient;
@@ -68,7 +93,11 @@ export class AcmeConnection {
       transport.request(url, method, data === undefined ? undefined : JSON.stringify(data));
     client.http.maxBadNonceRetries = MAX_BAD_NONCES;
     try {
-      return new AcmeConnection(client, transport, readDirectory(await client.http.getDirectory()));
+      return new AcmeConnection(
+        client,
+        transport,
+        await directoryFrom(options.directoryUrl, () => client.http.getDirectory()),
+      );
     } catch (error) {
       transport.close();
       throw error;

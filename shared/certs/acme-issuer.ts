@@ -10,9 +10,8 @@ import * as fs from 'node:fs';
 import { TunnelError } from '../errors.js';
 import type { Log } from '../log.js';
 import { type AccountStore, caNameOf, type StoredAccount } from './account-store.js';
-import { AcmeConnection, type ExternalAccount } from './acme-connection.js';
-import { readDirectory } from './acme-messages.js';
-import { ChallengesFailed, type OrderPlan, runOrder, type SpentChallenge } from './acme-order.js';
+import { AcmeConnection, directoryFrom, type ExternalAccount } from './acme-connection.js';
+import { ChallengesFailed, failureOfAll, type OrderPlan, runOrder, type SpentChallenge } from './acme-order.js';
 import { AcmeTransport } from './acme-transport.js';
 import { AcmeRefusal, failureOf, IssueFailure } from './issue-failure.js';
 import { checkedChain } from './issued-chain.js';
@@ -107,7 +106,8 @@ export class AcmeIssuer implements Issuer {
       async (inner) => {
         const transport = new AcmeTransport(this.#transportOptions(inner));
         try {
-          const { renewalInfo } = readDirectory((await transport.request(this.#directoryUrl, 'get')).data);
+          const ask = async () => (await transport.request(this.#directoryUrl, 'get')).data;
+          const { renewalInfo } = await directoryFrom(this.#directoryUrl, ask);
           return renewalInfo === undefined ? undefined : await askRenewalWindow(transport, renewalInfo, chainPem);
         } catch (error) {
           throw this.#failure(error, []);
@@ -161,7 +161,7 @@ export class AcmeIssuer implements Issuer {
         else if (error instanceof ChallengesFailed && this.#hasWayLeft([...spent, ...error.spent])) {
           for (const one of error.spent) this.#logSpent(one);
           spent.push(...error.spent);
-        } else throw error;
+        } else throw error instanceof ChallengesFailed ? new ChallengesFailed([...spent, ...error.spent]) : error;
       }
     }
   }
@@ -309,7 +309,7 @@ export class AcmeIssuer implements Issuer {
   }
 
   #failure(error: unknown, hostnames: readonly string[]): unknown {
-    if (error instanceof ChallengesFailed) return error.spent[0]?.failure ?? error;
+    if (error instanceof ChallengesFailed) return failureOfAll(error.spent) ?? error;
     if (error instanceof AcmeRefusal) return failureOf(error, { hostnames, ca: this.#ca });
     if (error instanceof TunnelError) return error;
     return new IssueFailure('order', `Cannot get a certificate from ${this.#ca}: ${String(error)}.`, { cause: error });

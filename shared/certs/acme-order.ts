@@ -7,13 +7,14 @@
  * within the order. What was presented is always taken back. Owns nothing.
  */
 import { createHash } from 'node:crypto';
+import { asTunnelError } from '../errors.js';
 import { quoted } from '../printable.js';
 import type { Secret } from '../secret.js';
 import type { AcmeConnection, NewOrder, Polled } from './acme-connection.js';
 import { makeCsr } from './acme-door.js';
 import type { Authorization, OfferedChallenge, Order } from './acme-messages.js';
 import { type Attempt, failureOf, IssueFailure } from './issue-failure.js';
-import type { Challenge, ChallengeSolver, ChallengeType } from './issuer.js';
+import type { Challenge, ChallengeSolver, ChallengeType, IssueStep } from './issuer.js';
 import { pause, untilAborted } from './time-limit.js';
 
 /** Waiting between looks grows up to this. */
@@ -31,6 +32,8 @@ export interface OrderPlan extends NewOrder {
   /** First wait between two looks. */
   readonly pollMs: number;
   readonly signal: AbortSignal;
+  /** What is waited for changes. */
+  readonly onStep?: ((step: IssueStep) => void) | undefined;
   /** A challenge could not be presented or taken back. */
   onSolverFailure(challenge: ChallengeType, hostname: string, error: unknown): void;
 }
@@ -50,6 +53,17 @@ export class ChallengesFailed extends Error {
     super('challenges failed');
     this.spent = spent;
   }
+}
+
+/** The failure of the first name with every way in which it was tried: to mend one of them is enough. Undefined for none. */
+export function failureOfAll(spent: readonly SpentChallenge[]): IssueFailure | undefined {
+  const [first] = spent;
+  const others = spent.filter((one) => one !== first && one.hostname === first?.hostname);
+  if (first === undefined || others.length === 0) return first?.failure;
+  const more = others.map(({ failure }) => failure.message.replace(/^Cannot get a certificate for \S+ from \S+: /, ''));
+  const { reason, message, retryInMs } = first.failure;
+  const text = [message, ...more].join(' Another way failed too: ');
+  return new IssueFailure(reason, `${text} One of them is enough.`, { cause: first.failure, retryInMs });
 }
 
 /**
@@ -100,8 +114,9 @@ async function prove(connection: AcmeConnection, plan: OrderPlan, url: string): 
   for (const { solver, offered } of waysFor(authorization, plan)) {
     const challenge = challengeOf(authorization, offered, connection);
     try {
-      if (await present(solver, challenge, plan)) return await check(connection, plan, url, authorization, offered);
-      failure = couldNotPresent(solver.type, authorization.hostname);
+      const problem = await present(solver, challenge, plan);
+      if (problem === undefined) return await check(connection, plan, url, authorization, offered);
+      failure = couldNotPresent(solver.type, nameOf(authorization), problem);
     } finally {
       await takeBack(solver, challenge, plan);
     }
@@ -109,14 +124,18 @@ async function prove(connection: AcmeConnection, plan: OrderPlan, url: string): 
   throw failure;
 }
 
-async function present(solver: ChallengeSolver, challenge: Challenge, plan: OrderPlan): Promise<boolean> {
+/** Undefined when the CA may look, else why it may not. */
+async function present(solver: ChallengeSolver, challenge: Challenge, plan: OrderPlan): Promise<Error | undefined> {
+  plan.onStep?.(solver.type === 'dns-01' ? 'dns' : 'ca');
   try {
     await untilAborted(solver.present(challenge), plan.signal);
-    return true;
+    return undefined;
   } catch (error) {
     if (plan.signal.aborted) throw error;
     plan.onSolverFailure(solver.type, challenge.hostname, error);
-    return false;
+    return asTunnelError(error);
+  } finally {
+    plan.onStep?.('ca');
   }
 }
 
@@ -208,8 +227,8 @@ function nameOf({ hostname, isWildcard }: Authorization): string {
 function noWay(authorization: Authorization, plan: OrderPlan): IssueFailure {
   const { isWildcard, challenges, status } = authorization;
   const name = nameOf(authorization);
-  const last = plan.spent.findLast((one) => one.hostname === name);
-  if (last !== undefined) return last.failure;
+  const failed = failureOfAll(plan.spent.filter((one) => one.hostname === name));
+  if (failed !== undefined) return failed;
   const offers = challenges.map(({ type }) => type).join(', ') || `nothing (${status})`;
   const here = plan.solvers.map(({ type }) => type).join(', ') || 'nothing';
   const cure = isWildcard ? 'A wildcard needs dns-01: configure it.' : 'Configure one that the CA offers.';
@@ -217,8 +236,8 @@ function noWay(authorization: Authorization, plan: OrderPlan): IssueFailure {
   return new IssueFailure('config', `Cannot prove ${name} to ${plan.ca}: ${state}. ${cure}`);
 }
 
-function couldNotPresent(type: ChallengeType, hostname: string): IssueFailure {
-  return new IssueFailure('solver', `Cannot prove ${hostname}: ${type} could not be prepared. The log says why.`);
+function couldNotPresent(type: ChallengeType, name: string, cause: Error): IssueFailure {
+  return new IssueFailure('solver', `Cannot prove ${name} by ${type}. ${cause.message}`, { cause });
 }
 
 function emptyProblem(detail: string) {

@@ -26,6 +26,7 @@ import {
 import { TunnelError } from '../errors.js';
 import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
+import { type ChosenCas, isFormer, mayServe } from './chosen-cas.js';
 import { belongsTo, factsOf } from './issued-chain.js';
 import { type LockOptions, StoreLock } from './store-lock.js';
 import { readRecord, type StoredRecord } from './stored-record.js';
@@ -95,15 +96,23 @@ export class CertificateStore {
   }
 
   /**
-   * Of this name's certificates from these CAs (all when left out) the one that came last and has not expired: one that lives longer may be the
-   * one that was revoked, or whose CA gave no other.
+   * Of this name's certificates the one that came last and has not expired: one that lives longer may be the one that was
+   * revoked, or whose CA gave no other. One of a former CA counts while it lives and `cas` have given none that does.
+   * @param cas the CAs that are configured; all when left out.
    */
-  newest(hostname: string, nowMs = Date.now(), cas: readonly string[] = this.#cas()): StoredCertificate | undefined {
-    const found = cas.flatMap((ca) => this.read(ca, hostname) ?? []);
+  newest(hostname: string, nowMs = Date.now(), cas?: ChosenCas): StoredCertificate | undefined {
     const isOver = ({ notAfterMs }: StoredCertificate) => Number(notAfterMs <= nowMs);
+    const isOld = ({ ca }: StoredCertificate) => Number(isFormer(ca, cas));
+    const found = this.#cas()
+      .filter((ca) => mayServe(ca, cas))
+      .flatMap((ca) => this.read(ca, hostname) ?? [])
+      .filter((stored) => !isOld(stored) || !isOver(stored));
     found.sort(
       (one, other) =>
-        isOver(one) - isOver(other) || cameAtMs(other) - cameAtMs(one) || other.notAfterMs - one.notAfterMs,
+        isOver(one) - isOver(other) ||
+        isOld(one) - isOld(other) ||
+        cameAtMs(other) - cameAtMs(one) ||
+        other.notAfterMs - one.notAfterMs,
     );
     return found[0];
   }

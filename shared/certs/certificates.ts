@@ -7,6 +7,7 @@
  */
 import { constants } from 'node:crypto';
 import type { SecureContext, TlsOptions } from 'node:tls';
+import type { IssueStep } from './issuer.js';
 
 /** What the relay's edge, or a client at home, needs to terminate TLS for its hostnames. */
 export interface CertificateSource {
@@ -47,6 +48,8 @@ export interface CertificateStatus {
   readonly lastError?: string | undefined;
   /** When the next attempt after that failure is. */
   readonly retryAtMs?: number | undefined;
+  /** What an order that runs waits for. */
+  readonly awaits?: IssueStep | undefined;
 }
 
 /** A certificate that a source has just got, or made. */

@@ -55,7 +55,7 @@ export class DnsExecSolver implements ChallengeSolver {
     return new Promise((resolve, reject) => {
       const child = execFile(command, [...args, verb, name, value], limits, (error, _stdout, stderr) => {
         if (error === null) resolve();
-        else reject(failure(command, verb, error, stderr, timeoutMs));
+        else reject(failure(command, error, stderr, timeoutMs));
       });
       child.stdin?.on('error', () => {});
       child.stdin?.end();
@@ -70,14 +70,11 @@ function stateOf({ code, killed }: Error & { code?: unknown; killed?: boolean },
 
 function failure(
   command: string,
-  verb: string,
   cause: Error & { code?: unknown; killed?: boolean },
   stderr: string,
   timeoutMs: number,
 ): IssueFailure {
   const state = stateOf(cause, timeoutMs);
   const said = stderr.trim() === '' ? '' : `: ${printable(shortened(stderr.trim(), 400))}`;
-  return new IssueFailure('solver', `Cannot ${verb} a DNS record: ${command}: ${state}${said}. Run it by hand.`, {
-    cause,
-  });
+  return new IssueFailure('solver', `${command}: ${state}${said}. Run it by hand.`, { cause });
 }

@@ -133,7 +133,7 @@ export function failureOf(cause: AcmeRefusal | Problem, attempt: Attempt): Issue
   const reason = reasonOf(problem, refusal, attempt);
   const names = attempt.hostnames.join(', ') || 'this account';
   const saw =
-    problem.detail === '' ? (refusal ? `status ${refusal.status}` : 'no reason given') : `"${problem.detail}"`;
+    problem.detail === '' ? (refusal ? `status ${refusal.status}` : 'no reason given') : `‘${problem.detail}’`;
   const retryInMs = refusal?.retryAfterMs ?? (reason === 'rate-limited' ? RATE_LIMIT_PAUSE_MS : undefined);
   const message = `Cannot get a certificate for ${names} from ${attempt.ca}: ${stateOf(reason, attempt)}: ${saw}.`;
   return new IssueFailure(reason, `${message} ${cureOf(reason, attempt, retryInMs)}`, { cause: refusal, retryInMs });
@@ -195,7 +195,7 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
     case 'caa':
       return `Allow the CA: add the CAA record 0 issue "${attempt.caaIdentity ?? attempt.ca}" for ${name}, or remove the others.`;
     case 'rate-limited':
-      return `Wait: the next attempt is in ${Math.ceil((retryInMs ?? 0) / 60_000)} min. Use staging while you try things out.`;
+      return `Wait: it is not asked again for ${Math.ceil((retryInMs ?? 0) / 60_000)} min. Use staging while you try things out.`;
     case 'account':
       return 'Check the e-mail address and the external account binding (kid, hmac) that the CA gave you.';
     case 'refused':
@@ -210,5 +210,5 @@ function cureOf(reason: FailureReason, attempt: Attempt, retryInMs: number | und
 }
 
 function shown(detail: string): string {
-  return printable(shortened(detail, MAX_DETAIL)).replace(/\.$/, '');
+  return printable(shortened(detail.trim(), MAX_DETAIL)).replace(/\.$/, '');
 }

@@ -22,6 +22,9 @@ export interface Issuer {
   renewalWindow(chainPem: string, signal?: AbortSignal): Promise<RenewalWindow | undefined>;
 }
 
+/** What an order waits for: the CA, or its DNS record to be where the CA will look. */
+export type IssueStep = 'ca' | 'dns';
+
 export interface IssueRequest {
   /** Hostnames and `*.` wildcards in stored form; at least one. */
   readonly hostnames: readonly string[];
@@ -29,6 +32,8 @@ export interface IssueRequest {
   readonly keyPem: Secret;
   /** Chain PEM of the certificate that this one replaces (RFC 9773 §5). */
   readonly replaces?: string;
+  /** What is waited for changes. */
+  readonly onStep?: ((step: IssueStep) => void) | undefined;
   /** Ends the attempt; what was presented is cleaned up. */
   readonly signal: AbortSignal;
 }

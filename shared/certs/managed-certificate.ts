@@ -9,15 +9,16 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
-import type { CertificateStore, StoredCertificate } from './certificate-store.js';
+import { type CertificateStore, IMPORTED_CA, type StoredCertificate } from './certificate-store.js';
 import {
   type CertificateLog,
   type CertificateStatus,
   type IssuedCertificate,
   tlsServerOptions,
 } from './certificates.js';
+import { type ChosenCas, isFormer, withoutFormerFailure } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
-import type { Issuer } from './issuer.js';
+import type { Issuer, IssueStep } from './issuer.js';
 import { obtainCertificate } from './obtain-certificate.js';
 import type { OrderBudget } from './order-budget.js';
 import type { KeyType } from './private-key.js';
@@ -33,8 +34,7 @@ const ASK_AFTER_FAILURE_MS = 6 * HOUR_MS;
 export interface CertificateTools {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
-  /** Folders of the CAs whose certificates count; all when left out. */
-  readonly cas: readonly string[] | undefined;
+  readonly cas: ChosenCas;
   /** When orders may begin. */
   readonly orders: OrderBudget;
   /** When questions about renewal may be asked. */
@@ -61,6 +61,8 @@ export class ManagedCertificate {
   #unusable: string | undefined;
   #record: StoredRecord = {};
   #attempt: Promise<void> | undefined;
+  /** What a running order waits for. */
+  #step: IssueStep = 'ca';
   #isLooking = false;
 
   /** @throws {TunnelError} CONFIG_INVALID when the store cannot be read. */
@@ -68,6 +70,7 @@ export class ManagedCertificate {
     this.name = name;
     this.#tools = tools;
     this.reload();
+    this.#logPause();
   }
 
   /** The certificate for visitors; undefined while there is none. */
@@ -83,20 +86,22 @@ export class ManagedCertificate {
   /** When there is something to do next; milliseconds since 1970, Infinity while something is being done. */
   get dueAtMs(): number {
     if (this.isBusy) return Number.POSITIVE_INFINITY;
-    return Math.min(this.#orderAtMs, this.#stored === undefined ? Number.POSITIVE_INFINITY : this.#askAtMs);
+    return Math.min(this.#orderAtMs, this.#isToBeReplaced ? Number.POSITIVE_INFINITY : this.#askAtMs);
   }
 
   get status(): CertificateStatus {
     const { renewAtMs, lastError, retryAtMs } = this.#record;
     const notAfterMs = this.#stored?.notAfterMs;
+    const isOld = this.#stored !== undefined && this.#isToBeReplaced;
     return {
       name: this.name,
       state: this.#state,
       issuer: this.#stored?.ca,
       notAfterMs,
-      renewAtMs,
+      renewAtMs: isOld ? this.#tools.now() : renewAtMs,
       lastError,
       retryAtMs,
+      awaits: this.#attempt === undefined ? undefined : this.#step,
     };
   }
 
@@ -104,7 +109,7 @@ export class ManagedCertificate {
   reload(): void {
     const { store, cas, now } = this.#tools;
     const stored = store.newest(this.name, now(), cas);
-    if (stored === undefined) this.#record = store.readAttempts(this.name);
+    if (stored === undefined) this.#record = withoutFormerFailure(store.readAttempts(this.name), cas);
     else if (stored.chainPem !== this.#stored?.chainPem) this.#serveIfUsable(stored);
   }
 
@@ -157,8 +162,13 @@ export class ManagedCertificate {
   get #orderAtMs(): number {
     const { renewAtMs = 0, issuedAtMs = 0, hasty = 0 } = this.#record;
     const calmUntilMs = plausible(calmUntil(issuedAtMs, hasty), this.#tools.now());
-    const wishedMs = this.#stored === undefined ? 0 : Math.max(renewAtMs, calmUntilMs);
+    const wishedMs = this.#isToBeReplaced ? 0 : Math.max(renewAtMs, calmUntilMs);
     return Math.max(wishedMs, this.#retryAtMs);
+  }
+
+  /** Nothing is there, or a certificate whose CA is configured no more: the one that is knows nothing of it. */
+  get #isToBeReplaced(): boolean {
+    return this.#stored === undefined || isFormer(this.#stored.ca, this.#tools.cas);
   }
 
   /** The end of the pause after a failure. */
@@ -206,6 +216,9 @@ export class ManagedCertificate {
     const had = this.#stored;
     const kept = await obtainCertificate({
       ...{ store, issuer, cas, hostname: this.name, keyType, signal, now },
+      onStep: (step) => {
+        this.#step = step;
+      },
       isFresh: (stored) => (isForced ? stored.chainPem !== had?.chainPem : this.#isFresh(stored)),
     });
     this.#serve(kept);
@@ -239,7 +252,8 @@ export class ManagedCertificate {
     const { chainPem, keyPem } = stored;
     this.#context = createSecureContext({ ...tlsServerOptions, cert: chainPem, key: keyPem.reveal() });
     this.#stored = stored;
-    this.#record = { renewAtMs: renewalTime(stored, undefined, this.#tools.random()), ...stored.record };
+    const record = withoutFormerFailure(stored.record, this.#tools.cas);
+    this.#record = { renewAtMs: renewalTime(stored, undefined, this.#tools.random()), ...record };
   }
 
   /** When the CA wants this certificate replaced (RFC 9773); a moment that was chosen holds until the CA says another. */
@@ -257,7 +271,7 @@ export class ManagedCertificate {
     } catch (error) {
       if (signal.aborted) return;
       this.#record = { ...this.#record, askAgainAtMs: now() + ASK_AFTER_FAILURE_MS };
-      log.info({ hostname: this.name, reason: asTunnelError(error).message }, 'CA does not say when to renew');
+      log.info({ hostname: this.name, reason: asTunnelError(error).message }, 'CA cannot be asked when to renew');
     }
     await this.#keepRecord(signal);
   }
@@ -269,7 +283,8 @@ export class ManagedCertificate {
     const { now, random, log } = this.#tools;
     const failures = (this.#record.failures ?? 0) + 1;
     const retryAtMs = now() + retryDelay(failures, random(), failure.retryInMs);
-    this.#record = { ...this.#record, failures, lastError: failure.message, retryAtMs };
+    const askedCas = this.#tools.cas?.filter((ca) => ca !== IMPORTED_CA);
+    this.#record = { ...this.#record, failures, lastError: failure.message, retryAtMs, askedCas };
     await this.#keepRecord(signal);
     const retryAt = new Date(retryAtMs).toISOString();
     const fields = { event: 'certificate_failed', hostname: this.name, code: failure.code, retryAt };
@@ -278,6 +293,15 @@ export class ManagedCertificate {
       cause: failure,
       retryInMs: retryAtMs - now(),
     });
+  }
+
+  /** Whoever has just started the program waits for this name without knowing why. */
+  #logPause(): void {
+    const { now, log } = this.#tools;
+    if (this.#retryAtMs <= now()) return;
+    const retryAt = new Date(this.#retryAtMs).toISOString();
+    const fields = { event: 'certificate_waiting', hostname: this.name, retryAt, reason: this.#record.lastError };
+    log.warn(fields, 'certificate waits for its next attempt');
   }
 
   /** A lost record costs one more question to the CA, so a disk that refuses is only reported. */

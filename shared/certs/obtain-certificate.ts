@@ -3,9 +3,10 @@
  * take the name's lock, look whether somebody else has renewed meanwhile, order, keep. Owns the lock while it works.
  */
 import type { CertificateStore, StoredCertificate } from './certificate-store.js';
+import { type ChosenCas, isFormer } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
 import { factsOf } from './issued-chain.js';
-import type { Issuer } from './issuer.js';
+import type { Issuer, IssueStep } from './issuer.js';
 import { type KeyType, makePrivateKey } from './private-key.js';
 import { isHasty } from './renewal-time.js';
 import type { StoredRecord } from './stored-record.js';
@@ -13,13 +14,15 @@ import type { StoredRecord } from './stored-record.js';
 export interface ObtainOptions {
   readonly store: CertificateStore;
   readonly issuer: Issuer;
-  /** Folders of the CAs whose certificates count; all when left out. */
-  readonly cas?: readonly string[] | undefined;
+  /** The CAs that are configured; all when left out. */
+  readonly cas?: ChosenCas;
   /** The hostname or wildcard that it is kept under. */
   readonly hostname: string;
   readonly keyType?: KeyType | undefined;
   /** Whether a stored certificate makes an order needless; asked with the lock held. */
   readonly isFresh: (stored: StoredCertificate) => boolean;
+  /** What is waited for changes. */
+  readonly onStep?: (step: IssueStep) => void;
   readonly signal: AbortSignal;
   /** Milliseconds since 1970; the system's clock when left out. */
   readonly now?: () => number;
@@ -34,14 +37,15 @@ export async function obtainCertificate(options: ObtainOptions): Promise<StoredC
   const lock = await store.lock(hostname, signal);
   try {
     const stored = store.newest(hostname, now(), options.cas);
-    if (stored && isFresh(stored)) return stored;
+    const isOurs = stored !== undefined && !isFormer(stored.ca, options.cas);
+    if (isOurs && isFresh(stored)) return stored;
     const keyPem = await makePrivateKey(options.keyType);
-    const replaces = stored === undefined ? {} : { replaces: stored.chainPem };
-    const issued = await issuer.issue({ hostnames: [hostname], keyPem, signal, ...replaces });
+    const replaces = isOurs ? { replaces: stored.chainPem } : {};
+    const issued = await issuer.issue({ hostnames: [hostname], keyPem, signal, onStep: options.onStep, ...replaces });
     lock.refuseLost();
     const { chainPem } = issued;
     refuseOver(chainPem, hostname, now());
-    store.save(issued.issuer, hostname, { chainPem, keyPem, record: firstRecord(stored, now()) });
+    store.save(issued.issuer, hostname, { chainPem, keyPem, record: firstRecord(isOurs ? stored : undefined, now()) });
     const kept = store.read(issued.issuer, hostname);
     if (kept === undefined) throw new Error(`Cannot read back the certificate for ${hostname}`);
     return kept;

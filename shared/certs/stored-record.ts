@@ -21,8 +21,12 @@ export interface StoredRecord {
   readonly lastError?: string | undefined;
   /** When the next attempt is; milliseconds since 1970. */
   readonly retryAtMs?: number | undefined;
+  /** Folders of the CAs that were asked and failed. */
+  readonly askedCas?: readonly string[] | undefined;
 }
 
+/** CAs that are remembered of one attempt. */
+const MAX_CAS = 20;
 const MAX_MESSAGE = 2_000;
 
 /** The record in parsed JSON, whatever that is. */
@@ -42,6 +46,7 @@ export function readRecord(value: unknown): StoredRecord {
     ...timeIn(fields, 'failures'),
     ...(typeof fields.lastError === 'string' ? { lastError: fields.lastError.slice(0, MAX_MESSAGE) } : {}),
     ...timeIn(fields, 'retryAtMs'),
+    ...(Array.isArray(fields.askedCas) ? { askedCas: fields.askedCas.slice(0, MAX_CAS).filter(isText) } : {}),
   };
 }
 
@@ -52,4 +57,8 @@ function timeIn<Name extends string>(fields: Record<string, unknown>, name: Name
 
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 8.64e15;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
 }

@@ -30,7 +30,7 @@ export async function waitForTxt(name: string, value: string, options: Propagati
   let state = 'nobody answered';
   const late = () => {
     const cure = 'Check the credentials and the zone of the DNS provider';
-    return new IssueFailure('solver', `Cannot prove by dns-01: TXT ${name} is not there, ${state}. ${cure}.`);
+    return new IssueFailure('solver', `TXT ${name} is not there, ${state}. ${cure}.`);
   };
   await withTimeLimit(timeoutMs, late, options.signal, async (signal) => {
     for (;;) {

@@ -13,7 +13,7 @@ export interface Finding {
   readonly state: 'PASS' | 'FAIL' | 'SKIP';
   /** What was found, one sentence. */
   readonly found: string;
-  /** What to do; with PASS a piece of advice. */
+  /** What to do; with PASS and SKIP a piece of advice. */
   readonly cure?: string;
   /** With FAIL: what it is in the error table. */
   readonly code?: ErrorCode;
@@ -54,8 +54,8 @@ export function fail(code: ErrorCode, found: string, cure: string): Finding {
   return { state: 'FAIL', found, cure, code };
 }
 
-export function skip(found: string): Finding {
-  return { state: 'SKIP', found };
+export function skip(found: string, advice?: string): Finding {
+  return { state: 'SKIP', found, ...(advice === undefined ? {} : { cure: advice }) };
 }
 
 /** Runs them in order; `onResult` hears of each as soon as it is known. Never rejects. */

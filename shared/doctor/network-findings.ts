@@ -72,7 +72,12 @@ function portCure({ host, port }: Address, failure: string, othersOpen: boolean)
 }
 
 /** Whether visitors of `name` will trust what was shown. */
-export function certificateFinding(name: string, { tlsMs, certificate, failure }: Reached, nowMs: number): Finding {
+export function certificateFinding(
+  name: string,
+  { tlsMs, certificate, failure }: Reached,
+  nowMs: number,
+  rootCure = CLIENT_ROOT,
+): Finding {
   if (certificate === undefined || tlsMs === undefined) {
     return fail('LINK_LOST', `no TLS with ${name}: ${failure}`, tlsCure(failure ?? '', name));
   }
@@ -81,7 +86,7 @@ export function certificateFinding(name: string, { tlsMs, certificate, failure }
     return fail(
       'LINK_LOST',
       `the certificate for ${name} (from ${issuer}) is not accepted: ${problem}`,
-      trustCure(problem, name),
+      trustCure(problem, name, rootCure),
     );
   }
   const days = Math.floor((notAfterMs - nowMs) / DAY_MS);
@@ -89,10 +94,14 @@ export function certificateFinding(name: string, { tlsMs, certificate, failure }
   return days >= DAYS_TO_WARN ? pass(found) : pass(found, 'Renewal should have happened: look at `relay status`.');
 }
 
+/** How a client, and how a relay, is told of the root of a private CA. */
+const CLIENT_ROOT = 'With tls.mode local-ca name its CA under relay_ca_file (`tunnel join` does)';
+export const RELAY_ROOT = 'Is it a private CA? Name its root: --ca-file ROOT.pem';
+
 /** The cure for a handshake that ended before a certificate was seen. */
 export function tlsCure(failure: string, name: string): string {
   if (/unrecognized_name|ALERT_UNRECOGNIZED/i.test(failure)) {
-    return `The relay there does not know ${name}: check the name, and that a client has claimed it.`;
+    return `The relay there has no certificate for ${name} yet, or does not know it. On the VPS: relay cert list`;
   }
   if (/WRONG_VERSION|PACKET_LENGTH|UNKNOWN_PROTOCOL/i.test(failure)) {
     return 'What listens there does not speak TLS: check the port.';
@@ -101,15 +110,18 @@ export function tlsCure(failure: string, name: string): string {
   return 'Something between here and the relay ends the connection: a firewall, or a proxy that inspects TLS.';
 }
 
-/** The cure for a certificate that is not accepted, by OpenSSL's word. */
-export function trustCure(problem: string, name: string): string {
+/**
+ * The cure for a certificate that is not accepted, by OpenSSL's word.
+ * @param rootCure how to name the root of a private CA to who is asking.
+ */
+export function trustCure(problem: string, name: string, rootCure = CLIENT_ROOT): string {
   if (problem === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     return `Another server answers for ${name}, or its certificate lacks the name: compare the DNS record with the VPS.`;
   }
   if (problem === 'CERT_HAS_EXPIRED')
     return 'Renew the certificate; `relay status` says why that did not happen by itself.';
   if (problem === 'CERT_NOT_YET_VALID') return 'The clock of this machine is behind: see the check "clock".';
-  return 'Nobody whom this machine trusts has signed it. With tls.mode local-ca name its CA under relay_ca_file (`tunnel join` does); a proxy that inspects TLS shows its own: leave the relay out of the inspection.';
+  return `Nobody whom this machine trusts has signed it. ${rootCure}; a proxy that inspects TLS shows its own: leave the relay out of the inspection.`;
 }
 
 /** How far the two clocks are apart. Proofs and certificates only mean something at the right time. */

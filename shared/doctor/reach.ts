@@ -10,6 +10,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, rootCertificates, type TLSSocket } from 'node:tls';
 import type { Address } from '../address.js';
+import { readTextFile } from '../bounded-file.js';
 
 export interface ReachOptions {
   /** The name for SNI and Host. */
@@ -46,6 +47,7 @@ export interface Reached {
 
 const STEP_MS = 8_000;
 const MAX_HEAD_BYTES = 16 * 1024;
+const MAX_EXTRA_BYTES = 1 << 20;
 
 /** Goes as far as it can. Never rejects but for `signal`. */
 export async function reach(address: Address, options: ReachOptions): Promise<Reached> {
@@ -80,9 +82,19 @@ export function reasonOf(error: unknown): string {
   return code ?? message;
 }
 
-/** Every public CA that Node knows, and these. */
-export function publicAnd(ca: string | undefined): readonly string[] {
-  return ca === undefined ? rootCertificates : [...rootCertificates, ca];
+/** Every public CA that Node knows, those of NODE_EXTRA_CA_CERTS, as for all programs of Node, and these. */
+export function publicAnd(...more: readonly (string | undefined)[]): readonly string[] {
+  return [...rootCertificates, ...[extraCertificates(), ...more].filter((ca) => ca !== undefined)];
+}
+
+/** Node warns of a file that it cannot read, and goes on without. */
+function extraCertificates(): string | undefined {
+  const file = process.env.NODE_EXTRA_CA_CERTS;
+  try {
+    return file ? readTextFile(file, MAX_EXTRA_BYTES).text : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Runs one step with its own limit, and says what it took. */

@@ -38,7 +38,16 @@ export interface FollowOptions {
   /** PEM text of the CAs that visitors trust, beside the public ones. */
   readonly trusted: readonly string[];
   readonly announce: Announce;
+  /** How to name the root of a private CA, where that is not relay_ca_file. */
+  readonly rootCure?: string;
+  /** Why there is no TLS with this name, as far as the programs that run here know. */
+  readonly explain?: (name: string) => Promise<Explained | undefined>;
   readonly signal: AbortSignal;
+}
+
+export interface Explained {
+  readonly found: string;
+  readonly cure: string;
 }
 
 /** For the app to begin its answer: longer than impatient visitors wait. */
@@ -129,19 +138,22 @@ async function tlsHop(
       hops.push({ hop: 'tls', state: 'PASS', ms, found: `${value.getProtocol()}, the certificate is trusted` });
       return value;
     }
+    // Not the end: no secret is sent, and what is wrong behind the certificate had better be known, too.
     const problem = String(value.authorizationError);
     hops.push({
       hop: 'tls',
       state: 'FAIL',
       ms,
       found: `visitors refuse the certificate: ${problem}`,
-      cure: trustCure(problem, name),
+      cure: trustCure(problem, name, options.rootCure),
     });
+    return value;
   } catch (error) {
     signal.throwIfAborted();
-    hops.push(handshakeFailure(reasonOf(error), name));
+    const explained = await options.explain?.(name).catch(() => undefined);
+    hops.push(explained ? { hop: 'tls', state: 'FAIL', ...explained } : handshakeFailure(reasonOf(error), name));
+    return undefined;
   }
-  return undefined;
 }
 
 /** The relay says by an alert what it cannot say by a page. */
@@ -152,6 +164,10 @@ function handshakeFailure(reason: string, name: string): Hop {
   }
   if (/INTERNAL_ERROR/i.test(reason)) {
     return { hop: 'session', state: 'FAIL', found: 'the client that ends the TLS of this hostname is away', cure };
+  }
+  if (/HANDSHAKE_FAILURE/i.test(reason)) {
+    const missing = 'Its own reason is at home: tunnel status';
+    return { hop: 'tls', state: 'FAIL', found: `the client has no certificate for ${name} yet`, cure: missing };
   }
   return { hop: 'tls', state: 'FAIL', found: `no handshake: ${reason}`, cure };
 }

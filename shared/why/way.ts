@@ -19,7 +19,7 @@ export interface Hop {
   readonly cure?: string;
 }
 
-/** A request from its URL to where it ended; the last hop is the failed one, if one failed. */
+/** A request from its URL to where it ended. Behind a certificate that visitors refuse it was followed all the same. */
 export interface Way {
   readonly url: string;
   readonly hops: readonly Hop[];
@@ -65,8 +65,13 @@ export function exitOfWay(way: Way): number {
 /** One line per hop, and one that says where it ended. */
 export function wayLines(way: Way): string[] {
   const failed = failedHopOf(way);
-  const last = failed === undefined ? 'The request arrived.' : `It ended at: ${failed.hop}.`;
+  const last = failed === undefined ? 'The request arrived.' : endOf(way, failed);
   return [...way.hops.flatMap(hopLines), last];
+}
+
+function endOf({ hops }: Way, { hop }: Hop): string {
+  if (hops.at(-1)?.hop === hop) return `It ended at: ${hop}.`;
+  return `Visitors end at: ${hop}. What is behind it was looked at all the same.`;
 }
 
 function hopLines({ hop, state, ms, found, cure }: Hop): string[] {

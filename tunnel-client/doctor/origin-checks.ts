@@ -11,7 +11,7 @@ import { type Finding, fail, pass, skip } from '../../shared/doctor/check.js';
 import { reasonOf } from '../../shared/doctor/reach.js';
 import { asTunnelError } from '../../shared/errors.js';
 import { originProxyHeader, readOpening, writeOpening } from '../../shared/opening.js';
-import { cureOf } from '../cures.js';
+import { stateAndCure } from '../cures.js';
 import { dialOrigin } from '../dial-origin.js';
 import type { TunnelSpec } from '../tunnel-config.js';
 
@@ -29,7 +29,8 @@ export async function checkOrigin(tunnel: TunnelSpec): Promise<Finding> {
     return pass(`${tunnel.origin.text} answers in ${Math.round(performance.now() - beganAtMs)} ms`);
   } catch (error) {
     const { code, message } = asTunnelError(error);
-    return fail(code, message, cureOf(code) ?? 'Look at the app.');
+    const { state, cure = 'Look at the app.' } = stateAndCure(code, message);
+    return fail(code, state, cure);
   }
 }
 

@@ -17,7 +17,7 @@ import { asTunnelError, type TunnelError } from '../../shared/errors.js';
 import type { Probed } from '../../shared/messages.js';
 import { counted } from '../../shared/terminal-text.js';
 import { AGENT } from '../../shared/version.js';
-import { cureOf } from '../cures.js';
+import { stateAndCure } from '../cures.js';
 import { connectThrough } from '../proxy/connect-through.js';
 import { type LinkProxy, linkProxy, proxyText, relayAddressOf } from '../proxy/link-proxy.js';
 import { readAllStatuses } from '../status-socket.js';
@@ -90,6 +90,9 @@ export function checkClock(patient: Patient): Finding {
 export async function checkWebSocket(patient: Patient, signal: AbortSignal): Promise<Finding> {
   const { config } = patient;
   if (config === undefined) return skipWithout('a configuration');
+  const { best } = patient;
+  const isShown = best?.certificate !== undefined && best.certificate.problem === undefined;
+  if (best?.tcpMs !== undefined && !isShown) return skipWithout('a certificate');
   let isOpen = false;
   try {
     const onConnected = () => {
@@ -113,7 +116,8 @@ function upgradeFailure({ code, message }: TunnelError, hasProxy: boolean): Find
 export function checkToken({ errand, refusal }: Patient): Finding {
   if (errand !== undefined) return pass('the relay accepts the token');
   if (refusal === undefined || refusal.code === 'LINK_LOST') return skipWithout('a WebSocket');
-  return fail(refusal.code, refusal.message, cureOf(refusal.code) ?? LOOK_AT_LOG);
+  const { state, cure = LOOK_AT_LOG } = stateAndCure(refusal.code, refusal.message);
+  return fail(refusal.code, state, cure);
 }
 
 export function checkVersion({ errand }: Patient): Finding {
@@ -136,9 +140,14 @@ export async function checkGrants({ config, errand, statusFolder }: Patient): Pr
   }
   const [first] = denied;
   if (first === undefined) return pass(`${counted(config.tunnels.length, 'tunnel')} may be served by this token`);
-  const found = denied.map(({ name, code, message }) => `${name}: ${code} ${message}`).join('\n');
-  const code = first.code ?? 'NOT_GRANTED';
-  return fail(code, found, cureOf(code) ?? LOOK_AT_LOG);
+  const told = denied.map(({ name, code = 'NOT_GRANTED', message = '' }) => ({
+    name,
+    code,
+    ...stateAndCure(code, message),
+  }));
+  const found = told.map(({ name, code, state }) => `${name}: ${code} ${state}`).join('\n');
+  const cures = new Set(told.map(({ cure = LOOK_AT_LOG }) => cure));
+  return fail(first.code ?? 'NOT_GRANTED', found, [...cures].join('\n'));
 }
 
 /** Names of the tunnels that clients of this user have online. */

@@ -15,6 +15,8 @@ import { TunnelHealth, type TunnelNews } from './tunnel-health.js';
 /** A tunnel that has been down so long is no longer missed. */
 const FORGET_MS = 7 * 86_400_000;
 const MAX_CERTIFICATES = 10_000;
+/** Addresses that are watched. A client with a wildcard may claim ever new ones; those that are gone make room. */
+const MAX_TUNNELS = 1_000;
 
 export class AlertWatch {
   readonly #rules: AlertRules;
@@ -44,6 +46,7 @@ export class AlertWatch {
       // One that comes for the first time is no news.
       if (!this.#tunnels.has(url)) this.#tunnels.set(url, new TunnelHealth(this.#rules, undefined, nowMs));
     }
+    this.#makeRoom(online);
     const news: News[] = [];
     for (const [url, health] of this.#tunnels) {
       const wasMs = health.unchangedMs(nowMs);
@@ -53,6 +56,16 @@ export class AlertWatch {
       else this.#memory.rememberTunnel(url, health.isDown ? 'down' : 'up');
     }
     return news;
+  }
+
+  /** Of those that are online the oldest stay watched. */
+  #makeRoom(online: ReadonlySet<string>): void {
+    const gone = [...this.#tunnels.keys()].filter((url) => !online.has(url));
+    const newest = [...this.#tunnels.keys()].reverse();
+    for (const url of [...gone, ...newest]) {
+      if (this.#tunnels.size <= MAX_TUNNELS) return;
+      this.#forget(url);
+    }
   }
 
   #forget(url: string): void {

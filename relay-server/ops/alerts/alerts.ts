@@ -2,11 +2,12 @@
  * Alerts: tells the operator what happens while nobody looks. Every LOOK_MS it looks at the relay's status, and what is
  * news goes to every configured channel. Without a channel it does not exist.
  *
- * Owns: one timer, the watch, one courier per channel. Owned by: Relay.
+ * Owns: one timer, the watch, the budget, one courier per channel. Owned by: Relay.
  */
 import { asTunnelError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import type { RelayStatus } from '../relay-status.js';
+import { AlertBudget } from './alert-budget.js';
 import { type AlertConfig, channelsOf } from './alert-config.js';
 import { AlertMemory } from './alert-memory.js';
 import { AlertWatch } from './alert-watch.js';
@@ -26,6 +27,7 @@ export class Alerts {
   readonly #options: AlertsOptions;
   readonly #memory: AlertMemory;
   readonly #watch: AlertWatch;
+  readonly #budget = new AlertBudget();
   readonly #couriers: readonly Courier[];
   readonly #timer: NodeJS.Timeout;
 
@@ -59,7 +61,9 @@ export class Alerts {
       if (now.state !== 'running') return;
       for (const news of this.#watch.look(now, performance.now(), Date.now())) {
         log.info({ event: news.event, subject: news.subject }, 'alert');
-        for (const courier of this.#couriers) courier.send({ ...news, relay, atMs: Date.now() });
+        const told = this.#budget.admit(news, performance.now());
+        if (told === undefined) continue;
+        for (const courier of this.#couriers) courier.send({ ...told, relay, atMs: Date.now() });
       }
       this.#memory.save();
     } catch (error) {

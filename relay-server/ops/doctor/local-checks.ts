@@ -88,7 +88,11 @@ export function checkCertificates({ config, status }: RelayPatient): Finding {
   );
   if (troubled.length === 0) return pass(`${counted(status.certificates.length, 'certificate')}, none in trouble`);
   const found = troubled.map((certificate) => `${certificate.name}: ${troubleOf(certificate, config.alerts.rules)}`);
-  return fail('CERTIFICATE_FAILED', found.join('\n'), 'See relay status; docs/certificates.md has the usual causes.');
+  return fail(
+    'CERTIFICATE_FAILED',
+    found.join('\n'),
+    'See `relay cert list`; docs/certificates.md has the usual causes.',
+  );
 }
 
 function troubleOf(

@@ -12,6 +12,7 @@ import {
   dnsFailure,
   isSameServer,
   portFinding,
+  RELAY_ROOT,
   recordsText,
 } from '../../../shared/doctor/network-findings.js';
 import { connectTcp, publicAnd, reach, reasonOf } from '../../../shared/doctor/reach.js';
@@ -59,7 +60,8 @@ export async function checkHostnames({ config, addresses }: RelayPatient, signal
     if (!leadsHere) astray.push(`${name}: ${found.failure ?? recordsText(found.addresses)}`);
   }
   if (names.length === 0) return skip('no token grants a hostname');
-  if (astray.length === 0) return pass(`${counted(names.length, 'granted name')} lead to the relay`);
+  if (astray.length === 0)
+    return pass(`${counted(names.length, 'granted name')} ${names.length === 1 ? 'leads' : 'lead'} to the relay`);
   const cure = `Point their records at ${addresses.join(' and ')}, or make one for *.${config.domain}.`;
   return fail('LINK_LOST', astray.join('\n'), cure);
 }
@@ -68,7 +70,7 @@ export async function checkPort(patient: RelayPatient, signal: AbortSignal): Pro
   const { config, addresses } = patient;
   if (config === undefined || addresses.length === 0) return skipWithout('an address of the relay');
   const port = config.publicPort || ownAddress(patient)?.port || 0;
-  const options = { serverName: config.domain, trusted: publicAnd(patient.localCa), signal };
+  const options = { serverName: config.domain, trusted: publicAnd(...patient.roots), signal };
   patient.reached = await Promise.all(addresses.map((host) => reach({ host, port }, options)));
   const finding = portFinding(patient.reached);
   return finding.state === 'FAIL' ? { ...finding, cure: `${finding.cure}\n${HAIRPIN}` } : finding;
@@ -94,7 +96,7 @@ export async function checkIdentity(patient: RelayPatient, signal: AbortSignal):
   const own = ownAddress(patient);
   if (config === undefined || status === undefined || own === undefined) return skipWithout('a running relay');
   if (best?.certificate === undefined) return skipWithout('TLS at a public address');
-  const options = { serverName: config.domain, trusted: publicAnd(patient.localCa), signal };
+  const options = { serverName: config.domain, trusted: publicAnd(...patient.roots), signal };
   const { certificate } = await reach(own, options);
   const strange = patient.reached.filter(
     (one) => one.certificate !== undefined && !isSameServer(one.certificate, certificate),
@@ -105,9 +107,11 @@ export async function checkIdentity(patient: RelayPatient, signal: AbortSignal):
   return fail('HOST_MISDIRECTED', `${places} shows another certificate than this relay`, cure);
 }
 
-export function checkTls({ config, best }: RelayPatient): Finding {
+export function checkTls({ config, status, best }: RelayPatient): Finding {
   if (config === undefined || best?.tcpMs === undefined) return skipWithout('an open port');
-  return certificateFinding(config.domain, best, Date.now());
+  const own = status?.certificates.find(({ name }) => name === config.domain);
+  if (own !== undefined && own.notAfterMs === undefined) return skipWithout('a certificate');
+  return certificateFinding(config.domain, best, Date.now(), RELAY_ROOT);
 }
 
 /** A link without a token: the relay's challenge is proof enough. */

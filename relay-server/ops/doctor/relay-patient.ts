@@ -11,8 +11,8 @@ export class RelayPatient {
   /** Asks the running relay. */
   readonly fetchStatus: (config: RelayConfig) => Promise<RelayStatus>;
   config: RelayConfig | undefined;
-  /** PEM text of the relay's own CA, in mode local-ca. */
-  localCa: string | undefined;
+  /** PEM texts of the private CAs that the relay knows of. */
+  roots: readonly (string | undefined)[] = [];
   /** Of the running relay. */
   status: RelayStatus | undefined;
   /** Where the relay's name leads. */

@@ -1,0 +1,34 @@
+/** `relay check`: mistakes of the section `acme` with their lines, and what is right but hardly meant. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { runCheck } from '../relay-server/check-command.js';
+import { recordingIo } from './support/recording-io.js';
+import { temporaryFolder } from './support/temporary-folder.js';
+
+function check(t: TestContext, ...lines: string[]): string[] {
+  const config = join(temporaryFolder(t), 'relay.yaml');
+  writeFileSync(config, ['domain: example.com', 'state_dir: state', ...lines, ''].join('\n'));
+  const io = recordingIo();
+  runCheck({ config }, io);
+  return io.noted;
+}
+
+test('files and programs of acme that cannot be used are named with their line', (t) => {
+  const acme = ['tls: { mode: acme }', 'acme:', '  ca_file: none.pem', '  dns:', '    command: /none/dns.sh'];
+  assert.throws(() => check(t, ...acme), {
+    code: 'CONFIG_INVALID',
+    message:
+      /^relay\.yaml:5: acme\.ca_file cannot be used: .*none\.pem.*\nrelay\.yaml:6: acme\.dns has the command "\/none\/dns\.sh", which/,
+  });
+});
+
+test('a section acme that is ignored, and ports that no CA asks, are warned of', (t) => {
+  const ignored = 'Warning: the section acme is ignored in tls.mode local-ca. Write tls: { mode: acme }, or remove it.';
+  assert.deepEqual(check(t, 'acme: { directory_url: staging }'), [ignored]);
+  const ports = 'CAs ask ports 443 and 80, and the relay listens on 8443. Forward one of them here, or set up acme.dns';
+  const other = ['tls: { mode: acme }', 'listen: { https: ":8443", http: off }'];
+  assert.deepEqual(check(t, ...other), [`Warning: ${ports}.`]);
+  assert.deepEqual(check(t, 'tls: { mode: acme }', 'listen: { https: ":443", http: off }'), []);
+});
