@@ -2,6 +2,7 @@
  * RelayReload: decides what becomes of a relay.yaml that has changed under a running relay: which options it takes over
  * at once, and which wait for a restart. Pure functions; the relay does what they say.
  */
+import * as path from 'node:path';
 import { isTrustedByBrowsers, type RelayConfig, type RelayLimits } from './relay-config.js';
 
 /** What `relay reload` answers. */
@@ -28,7 +29,7 @@ const LATER_LIMITS: ReadonlyMap<keyof RelayLimits, string> = new Map([
 /** Which options differ between the config of a running relay and the one in its file. */
 export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadReport {
   const before = new Map(optionsOf(running).map((option) => [option.name, option.text]));
-  const changed = optionsOf({ ...wanted, hsts: hstsFor(running, wanted) }).filter(
+  const changed = optionsOf({ ...wanted, ...derived(running, wanted) }).filter(
     ({ name, text }) => before.get(name) !== text,
   );
   const names = (counts: Option['counts']) => changed.filter((o) => o.counts === counts).map(({ name }) => name);
@@ -39,28 +40,39 @@ export function relayChanges(running: RelayConfig, wanted: RelayConfig): ReloadR
 export function reloaded(running: RelayConfig, wanted: RelayConfig): RelayConfig {
   const { publicPort, listen, proxyProtocol, trustedProxies, writtenHsts, http2, limits, alerts, log, drainMs } =
     wanted;
-  const { accessLog, auditLog } = wanted;
   return {
     ...running,
+    ...derived(running, wanted),
     publicPort,
     listen: { ...listen, tcpHost: running.listen.tcpHost },
     proxyProtocol,
     trustedProxies,
-    hsts: hstsFor(running, wanted),
     http2,
     writtenHsts,
     limits: { ...limits, tlsHandshakeMs: running.limits.tlsHandshakeMs },
     alerts,
     log: { ...running.log, level: log.level },
-    accessLog,
-    auditLog,
     drainMs,
   };
 }
 
-/** Where the file does not say, the certificates that are shown now decide: they go with the mode of the start. */
-function hstsFor(running: RelayConfig, { writtenHsts }: RelayConfig): boolean {
-  return writtenHsts ?? isTrustedByBrowsers(running);
+/**
+ * What follows from options that wait, where the file does not say: HSTS from the mode of the certificates that are shown
+ * now, the logs' places from the state folder that is used now.
+ */
+function derived(running: RelayConfig, wanted: RelayConfig): Pick<RelayConfig, 'hsts' | 'accessLog' | 'auditLog'> {
+  const { writtenHsts, accessLog, auditLog } = wanted;
+  return {
+    hsts: writtenHsts ?? isTrustedByBrowsers(running),
+    accessLog: { ...accessLog, file: fromStateOf(running, wanted, accessLog.file) },
+    auditLog: { ...auditLog, folder: fromStateOf(running, wanted, auditLog.folder) },
+  };
+}
+
+/** A place inside the state folder that is wanted is the same place inside the one that is used. */
+function fromStateOf(running: RelayConfig, wanted: RelayConfig, place: string): string {
+  const inside = path.relative(wanted.stateDir, place);
+  return inside.startsWith('..') || path.isAbsolute(inside) ? place : path.join(running.stateDir, inside);
 }
 
 /** Every option, each once; sections whose options go together are one. */

@@ -145,7 +145,8 @@ test('the WebSocket load counts the echoes that a real server sends', async (t) 
   ]);
   const { messages, seconds } = JSON.parse(await load.line('messages'));
   assert.ok(messages >= 5, `${messages}`);
-  assert.ok(seconds >= 1);
+  // A timer may fire a millisecond early by the clock that is read.
+  assert.ok(seconds >= 0.99, `${seconds}`);
 });
 
 test('idle visitors come, are served once and stay; stalled ones leave the rest of their answer unread', async (t) => {

@@ -38,6 +38,22 @@ test('a relay needs its domain alone', () => {
     hsts: false,
     http2: 'auto',
     writtenHsts: undefined,
+    accessLog: {
+      to: 'off',
+      file: '/var/lib/sallyport/access.log',
+      format: 'json',
+      query: 'names',
+      skipPaths: [],
+      maxFileBytes: 50 * 1_048_576,
+      maxFiles: 5,
+    },
+    auditLog: {
+      enabled: true,
+      folder: '/var/lib/sallyport/audit',
+      maxFileBytes: 10 * 1_048_576,
+      maxFiles: 10,
+      toLog: false,
+    },
     limits: {
       headBytes: 16_384,
       headFields: 100,

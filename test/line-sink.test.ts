@@ -48,7 +48,7 @@ test('a file that was moved away is left alone once it was opened anew', async (
   const file = path.join(temporaryFolder(t), 'access.log');
   const { sink } = fileSink(file);
   sink.write('one');
-  await until(3_000, 'first line', async () => fs.existsSync(file) || undefined);
+  await until(3_000, 'first line', async () => (fs.existsSync(file) && linesIn(file)[0]) || undefined);
   fs.renameSync(file, `${file}.moved`);
   sink.reopen();
   sink.write('two');
@@ -98,6 +98,7 @@ test('a reader of stdout that stands still holds up nobody, and gets every line 
   await until(10_000, 'turns', async () => child.errors() || undefined);
   assert.equal(child.errors().trim(), 'turned true');
   child.child.stdin?.write('go\n');
+  child.child.stdout?.resume();
   let lines = 0;
   for (;;) {
     const line = await child.line().catch(() => undefined);

@@ -45,6 +45,7 @@ export class LineSink {
   #state: 'idle' | 'gathering' | 'writing' | 'closed' = 'idle';
   #timer: NodeJS.Timeout | undefined;
   #file: { readonly handle: FileHandle; size: number } | undefined;
+  #mayHaveMoved = false;
   #reason: string | undefined;
   /** A write failed, perhaps in the middle of a line. */
   #isTorn = false;
@@ -75,7 +76,8 @@ export class LineSink {
 
   /** Opens the file anew before the next line: somebody may have moved it away. */
   reopen(): void {
-    this.#writing = this.#writing.then(() => this.#closeFile()).catch(() => {});
+    this.#mayHaveMoved = true;
+    this.#writing = this.#writing.then(() => this.#leaveMovedFile()).catch(() => {});
   }
 
   /** Resolves when everything is written, or after 2 s. Safe any number of times. */
@@ -128,6 +130,7 @@ export class LineSink {
 
   async #append(path: string, text: string): Promise<void> {
     const { maxFileBytes, maxFiles } = this.#options;
+    await this.#leaveMovedFile();
     let file = this.#file ?? (await openForAppending(path));
     this.#file = file;
     if (file.size >= maxFileBytes) {
@@ -139,6 +142,12 @@ export class LineSink {
     const bytes = Buffer.from(text);
     await file.handle.appendFile(bytes);
     file.size += bytes.length;
+  }
+
+  async #leaveMovedFile(): Promise<void> {
+    if (!this.#mayHaveMoved) return;
+    this.#mayHaveMoved = false;
+    await this.#closeFile();
   }
 
   async #closeFile(): Promise<void> {
