@@ -13,6 +13,7 @@ export function relayConfig(port: number, { cert, key }: CertificatePaths, limit
   return `domain: ${RELAY_HOST}
 listen: { https: "127.0.0.1:${port}", http: off, admin: off }
 state_dir: state
+http2: on
 tls:
   mode: files
   certificates:
