@@ -3,6 +3,7 @@
  */
 import { TunnelError } from '../../shared/errors.js';
 import type { Figure } from '../figure.js';
+import { allocations } from './allocations.js';
 import { crowdMemory } from './crowd-memory.js';
 import { distance } from './distance.js';
 import { bulkDownload } from './download.js';
@@ -21,6 +22,7 @@ import { webSocketEcho } from './web-socket.js';
 
 const ALL: readonly Figure[] = [
   smallRequests,
+  allocations,
   bulkDownload,
   newVisitors,
   bulkUpload,
