@@ -39,7 +39,7 @@ import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status
 import { tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
-import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
+import { ALERTS, type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
 import { Claims } from './sessions/claims.js';
 import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
@@ -289,7 +289,8 @@ export class Relay {
     this.#edge.offerHttp2(offersHttp2(config.http2));
     this.#access.configure(config.accessLog);
     this.#audit.configure(config.auditLog);
-    if (this.#state === 'running') this.#openAlerts();
+    // What waits to be delivered, and what is counted against flapping, outlives a reload that does not touch it.
+    if (this.#state === 'running' && report.applied.includes(ALERTS)) this.#openAlerts();
     this.#audit.record('config-reloaded', { applied: report.applied, waiting: report.waiting });
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;
