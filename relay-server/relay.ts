@@ -8,6 +8,7 @@
  */
 import { AccessLog } from '../shared/access-log/access-log.js';
 import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
+import type { Readiness } from '../shared/admin-server.js';
 import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
@@ -435,9 +436,10 @@ export class Relay {
     );
   }
 
-  #ready(): true | string {
-    if (this.#state !== 'running') return `relay is ${this.#state}`;
-    return this.#certificates.problemOf(this.#config.domain) ?? true;
+  #ready(): Readiness {
+    if (this.#state !== 'running') return { check: this.#state, reason: `relay is ${this.#state}` };
+    const reason = this.#certificates.problemOf(this.#config.domain);
+    return reason === undefined ? true : { check: 'certificate', reason };
   }
 
   #wantsCertificate(hostname: string, hasCertificate: boolean): boolean {
