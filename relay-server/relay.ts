@@ -382,7 +382,8 @@ export class Relay {
     this.#alerts = Alerts.open(alerts, { relay: domain, stateDir, log: this.#log, status: () => this.status() });
   }
 
-  #adminSubject(): AdminSubject {
+  /** What an operator may ask, at the admin listener and by the control socket. */
+  adminSubject(): AdminSubject {
     const certificates = this.#certificates;
     return {
       status: () => this.status(),
@@ -416,7 +417,7 @@ export class Relay {
       },
       admin: {
         listen: async (address, given) => {
-          const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
+          const next = address && (await AdminListener.listen(address, this.adminSubject(), given));
           await this.#admin?.close();
           this.#admin = next;
           if (next !== undefined) this.#warnOfOpenAdmin(next.address);

@@ -166,7 +166,7 @@ export class Serving {
         reload: () => this.#inTurn(() => this.#reload()),
         restart: () => this.#inTurn(() => this.#restart()),
       };
-      this.#control = await ControlSocket.open(stateDir, controls);
+      this.#control = await ControlSocket.open(stateDir, controls, this.#relay.adminSubject());
     } catch (error) {
       this.#log.warn(
         { reason: asTunnelError(error).message },

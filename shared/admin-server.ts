@@ -91,7 +91,7 @@ export class AdminServer {
    */
   static async listen(address: Address, options: AdminServerOptions, given?: number): Promise<AdminServer> {
     const server = createServer(LIMITS, async (request, response) => {
-      const answer = await answerTo(request, response, address.host, options);
+      const answer = await whole(() => answerTo(request, response, address.host, options));
       if (answer !== undefined) send(request, response, answer);
     });
     server.maxConnections = MAX_CONNECTIONS;
@@ -136,30 +136,44 @@ export function readinessAnswer(ready: Readiness, who: Asker): Answer {
   return textAnswer(503, `not ready: ${who === 'operator' ? ready.reason : ready.check}`);
 }
 
-/** A question that cannot be answered must not end the program: a file of the package may be gone after an upgrade. */
-async function answerTo(
+/** Answers somebody who is known to be the operator, by the way the request came. */
+export async function answerKnown(
   request: IncomingMessage,
   response: ServerResponse,
-  listenHost: string,
-  options: AdminServerOptions,
-): Promise<Answer | undefined> {
+  { isAction, answer }: Pick<AdminServerOptions, 'isAction' | 'answer'>,
+): Promise<void> {
   const path = pathOf(request);
+  const isAct = request.method === 'POST' && isAction?.(path) === true;
+  const given = await whole(() => {
+    if (request.method !== 'GET' && !isAct) return textAnswer(405, 'Cannot do that: it can only be read.');
+    return answer(path, request, response, 'operator');
+  });
+  if (given !== undefined) send(request, response, given);
+}
+
+/** A question that cannot be answered must not end the program: a file of the package may be gone after an upgrade. */
+async function whole(answer: () => Answer | Promise<Answer> | undefined): Promise<Answer | undefined> {
   try {
-    const who = askerOf(request, options);
-    const refusal = refusalOf(request, path, listenHost, options) ?? refusalOfStranger(path, who);
-    return await (refusal ?? refusalOfAct(request, path, options) ?? options.answer(path, request, response, who));
+    return await answer();
   } catch {
     return textAnswer(500, 'Cannot answer this question. Restart the program; if that does not help, report it.');
   }
 }
 
-/** Why a request gets no answer, or undefined. */
-function refusalOf(
+function answerTo(
   request: IncomingMessage,
-  path: string,
+  response: ServerResponse,
   listenHost: string,
-  { option }: AdminServerOptions,
-): Answer | undefined {
+  options: AdminServerOptions,
+): Answer | Promise<Answer> | undefined {
+  const path = pathOf(request);
+  const who = askerOf(request, options);
+  const refusal = refusalOf(request, listenHost, options) ?? refusalOfStranger(path, who);
+  return refusal ?? refusalOfAct(request, path, options) ?? options.answer(path, request, response, who);
+}
+
+/** Why a request gets no answer, or undefined. */
+function refusalOf(request: IncomingMessage, listenHost: string, { option }: AdminServerOptions): Answer | undefined {
   const { host = '', origin, 'sec-fetch-site': fetchSite } = request.headers;
   if (!isOwnHost(host, listenHost)) {
     return textAnswer(421, `Cannot answer for this Host. Use the address of ${option}.`);
@@ -174,7 +188,8 @@ function refusalOf(
 function askerOf(request: IncomingMessage, { token }: AdminServerOptions): Asker {
   try {
     const wanted = token?.();
-    if (wanted === undefined || isSame(BEARER.exec(request.headers.authorization ?? '')?.[1], wanted)) return 'operator';
+    if (wanted === undefined || isSame(BEARER.exec(request.headers.authorization ?? '')?.[1], wanted))
+      return 'operator';
     return 'stranger';
   } catch {
     return 'unknown';

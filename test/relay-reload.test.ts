@@ -70,7 +70,10 @@ test('a secret that reads otherwise is a change, wherever it stands, and no repo
   };
   const running = hookIn('https://hooks.example.net/one');
   assert.deepEqual(relayChanges(running, hookIn('https://hooks.example.net/one\n')).applied, []);
-  assert.deepEqual(relayChanges(running, hookIn('https://hooks.example.net/two')), { applied: ['alerts'], waiting: [] });
+  assert.deepEqual(relayChanges(running, hookIn('https://hooks.example.net/two')), {
+    applied: ['alerts'],
+    waiting: [],
+  });
 });
 
 test('HSTS waits for the certificates that it is about, unless it is written', () => {

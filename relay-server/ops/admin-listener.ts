@@ -8,8 +8,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Address } from '../../shared/address.js';
 import {
   AdminServer,
+  type AdminServerOptions,
   type Answer,
   type Asker,
+  answerKnown,
   jsonAnswer,
   type Readiness,
   readinessAnswer,
@@ -81,13 +83,7 @@ export class AdminListener {
    * @throws {TunnelError} CONFIG_INVALID when the address cannot be taken.
    */
   static async listen(address: Address, subject: AdminSubject, given?: number): Promise<AdminListener> {
-    const options = {
-      option: 'listen.admin',
-      isAction: (path: string) => ACTIONS.test(path),
-      token: () => subject.adminToken?.(),
-      answer: (path: string, request: IncomingMessage, response: ServerResponse, who: Asker) =>
-        answerWatch(request, response, subject) ? undefined : answer(path, request, subject, who),
-    };
+    const options = { option: 'listen.admin', token: () => subject.adminToken?.(), ...questionsOf(subject) };
     return new AdminListener(await AdminServer.listen(address, options, given));
   }
 
@@ -107,12 +103,24 @@ export class AdminListener {
   }
 }
 
-function answer(
-  path: string,
+/** Answers a request that came by a way that only the operator has. */
+export function answerOperator(
   request: IncomingMessage,
+  response: ServerResponse,
   subject: AdminSubject,
-  who: Asker,
-): Answer | Promise<Answer> {
+): Promise<void> {
+  return answerKnown(request, response, questionsOf(subject));
+}
+
+function questionsOf(subject: AdminSubject): Pick<AdminServerOptions, 'isAction' | 'answer'> {
+  return {
+    isAction: (path) => ACTIONS.test(path),
+    answer: (path, request, response, who) =>
+      answerWatch(request, response, subject) ? undefined : answer(path, request, subject, who),
+  };
+}
+
+function answer(path: string, request: IncomingMessage, subject: AdminSubject, who: Asker): Answer | Promise<Answer> {
   if (request.method === 'POST') return act(path, subject);
   const question = QUESTIONS.get(path);
   if (question !== undefined) return question(subject, who);
