@@ -103,7 +103,8 @@ test('each third-party package has its doors, and no others', () => {
 });
 
 test('files are read through one door, which takes regular ones alone', () => {
-  const reads = /(?<![#.])\b(?:readFile|readFileSync|createReadStream)\b|\bfs\.(?:readFile|readFileSync|createReadStream)\b/;
+  const reads =
+    /(?<![#.])\b(?:readFile|readFileSync|createReadStream)\b|\bfs\.(?:readFile|readFileSync|createReadStream)\b/;
   const readers = product.filter(({ text }) => /from 'node:fs(?:\/promises)?'/.test(text) && reads.test(codeOf(text)));
   // What belongs to our own package is no stranger's.
   assert.deepEqual(
