@@ -268,6 +268,7 @@ export class Relay {
       tunnels: this.#routes.tunnels,
       unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
+      lost: { accessLines: this.#access.dropped, auditRecords: this.#audit.lost },
     });
   }
 
