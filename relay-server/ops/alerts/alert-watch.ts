@@ -156,6 +156,6 @@ function certificateNews(
     subject: name,
     title: `Certificate ${found}: ${name}`,
     text: `${state}.${reason}`,
-    cure: 'On the relay: relay status, relay doctor',
+    cure: 'On the VPS: relay cert list, relay doctor',
   };
 }
