@@ -64,6 +64,19 @@ test('a relay without anything says none, and an old certificate says expired', 
   assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS BY CODE: none$/);
 });
 
+test("of an end-to-end tunnel it says that its certificate is not the relay's to know", () => {
+  const [tunnel] = relayStatus().tunnels;
+  const text = formatRelayStatus(
+    relayStatus({ tunnels: tunnel ? [tunnel, { ...tunnel, tls: 'end-to-end' }] : [] }),
+    NOW_MS,
+  );
+  assert.match(
+    text,
+    /\n {2}home {2}online .* end-to-end .*\n {2}End-to-end: whether it has its certificate is known at home/,
+  );
+  assert.doesNotMatch(formatRelayStatus(relayStatus(), NOW_MS), /known at home/);
+});
+
 test('the text escapes what clients chose', () => {
   const [session] = relayStatus().sessions;
   const hostile = relayStatus({ sessions: session ? [{ ...session, tokenName: '\x1b[2J\u202e' }] : [] });
