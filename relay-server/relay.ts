@@ -151,6 +151,7 @@ export class Relay {
       domain: config.domain,
       isTrusted,
       onLink: (link, closed, address, elsewhere) => void this.#sessions.accept(link, closed, address, elsewhere),
+      refused,
     });
     this.#edge = new Edge({
       domain: config.domain,
