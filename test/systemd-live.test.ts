@@ -105,6 +105,32 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.match(await systemd.shell(`journalctl -u ${RELAY} -o cat; systemctl status ${RELAY} || true`), /./);
   });
 
+  test('the token of the client may be a credential, which only root can read and no config file holds', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const folder = '/var/lib/sallyport-tunnel';
+    const made = await systemd.shell(`relay token create box --host own.relay.localhost --json --config ${CONFIG}`);
+    const { token } = JSON.parse(made);
+    await systemd.shell('mkdir -p -m 700 /etc/credstore');
+    await systemd.shell(`umask 077; echo '${token}' >/etc/credstore/sallyport-tunnel.token`);
+    await systemd.shell(`mkdir -p ${folder} && cp /var/lib/sallyport/state/local-ca/ca.pem ${folder}/ca.pem`);
+    const lines = [
+      'relay_url: https://relay.localhost',
+      'relay_address: 127.0.0.1:443',
+      'relay_ca_file: ca.pem',
+      'tunnels:',
+      '  - { name: own, host: own.relay.localhost, origin: "http://127.0.0.1:9180" }',
+    ];
+    await systemd.shell(`printf '%s\\n' '${lines.join("' '")}' >${folder}/tunnel.yaml`);
+    await systemd.shell('tunnel service install');
+    assert.match(await systemd.property(TUNNEL, 'StatusText'), /serving, 1 of 1 tunnels online/);
+    const pid = await systemd.property(TUNNEL, 'MainPID');
+    assert.doesNotMatch(await systemd.shell(`cat /proc/${pid}/status`), /^Uid:\s+0\b/m);
+    const seen = await systemd.shell(`tr '\\0' '\\n' </proc/${pid}/environ; tr '\\0' ' ' </proc/${pid}/cmdline`);
+    assert.match(seen, /^CREDENTIALS_DIRECTORY=/m);
+    assert.ok(!seen.includes(token));
+  });
+
   test('tunnel service install serves through the relay, and uninstall leaves nothing but what was stored', async (t) => {
     const systemd = await relayMachine(t);
     if (systemd === undefined) return;
