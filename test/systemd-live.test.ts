@@ -131,6 +131,37 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.ok(!seen.includes(token));
   });
 
+  test('a backup moves the relay: clients keep their tokens and their CA; a token that is rotated keeps its old client out', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const config = '/var/lib/sallyport-tunnel/tunnel.yaml';
+    await systemd.shell(`eval "$(cat /run/join) --config ${config}"`);
+    const tunnel = '  - { name: own, host: own.relay.localhost, origin: "http://127.0.0.1:9180" }';
+    await systemd.shell(`echo '${tunnel}' >>${config}; echo 'relay_address: 127.0.0.1:443' >>${config}`);
+    await systemd.shell('tunnel service install');
+    const isOnline = async () =>
+      /1 of 1 tunnels online/.test(await systemd.property(TUNNEL, 'StatusText')) ? true : undefined;
+    await until(10_000, 'the tunnel', isOnline);
+
+    // The old VPS, which then is no more; and the new one.
+    await systemd.shell('tar --create --gzip --directory /var/lib/sallyport --file /root/sallyport.tgz .');
+    await systemd.shell('relay service uninstall && rm -rf /var/lib/sallyport /var/lib/private/sallyport');
+    await until(10_000, 'the loss', async () => ((await isOnline()) === undefined ? true : undefined));
+    await systemd.shell('mkdir -m 700 /var/lib/sallyport');
+    await systemd.shell('tar --extract --directory /var/lib/sallyport --file /root/sallyport.tgz');
+    await systemd.shell(`relay service install --config ${CONFIG}`);
+    await until(30_000, 'the client at the new relay', isOnline);
+    assert.equal((await systemd.shell(ASK)).trim(), '404');
+
+    const rotated = await systemd.shell(`relay token rotate home --config ${CONFIG}`);
+    const stopped = async () => ((await systemd.property(TUNNEL, 'ActiveState')) === 'failed' ? true : undefined);
+    await until(10_000, 'the end of the old token', stopped);
+    assert.equal(await systemd.property(TUNNEL, 'ExecMainStatus'), '77');
+    await systemd.shell(`${rotated.trim()} --config ${config}`);
+    await systemd.shell('systemctl restart sallyport-tunnel');
+    assert.equal(await isOnline(), true);
+  });
+
   test('tunnel service install serves through the relay, and uninstall leaves nothing but what was stored', async (t) => {
     const systemd = await relayMachine(t);
     if (systemd === undefined) return;
