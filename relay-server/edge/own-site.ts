@@ -22,6 +22,8 @@ export interface OwnSiteOptions {
   readonly isTrusted: (address: string) => boolean;
   /** A new link; `closed` resolves when its socket is gone. */
   readonly onLink: (link: Link, closed: Promise<void>, address: string, tlsEndsElsewhere: boolean) => void;
+  /** A link was refused before it began. */
+  readonly refused: (code: ErrorCode) => void;
 }
 
 export class OwnSite {
@@ -78,7 +80,11 @@ export class OwnSite {
       socket.once('close', () => resolve());
     });
     const { address, elsewhere } = this.#clientOf(request, visitor);
-    this.#acceptor.accept(request, socket, head, (link) => this.#options.onLink(link, closed, address, elsewhere));
+    const { onLink, refused } = this.#options;
+    const isOurVersion = this.#acceptor.accept(request, socket, head, (link) =>
+      onLink(link, closed, address, elsewhere),
+    );
+    if (!isOurVersion) refused('VERSION_UNSUPPORTED');
   };
 
   /** The client's address; a trusted proxy that forwards HTTP ends TLS itself and names the client in a field. */

@@ -29,6 +29,8 @@ export interface MetricFacts {
   /** HTTP requests that led to no tunnel. */
   readonly unrouted: ExchangeMetrics;
   readonly certificates: readonly CertificateStatus[];
+  /** What its logs had to leave out since the start. */
+  readonly lost: { readonly accessLines: number; readonly auditRecords: number };
 }
 
 /** With series of their own; of more, those that are online come first. */
@@ -48,6 +50,7 @@ export function relayMetrics(facts: MetricFacts): string {
   exposeSessions(to, facts);
   exposeTunnels(to, shownTunnels(facts.tunnels));
   exposeCertificates(to, facts.certificates.slice(0, MAX_CERTIFICATES));
+  exposeLogs(to, facts.lost);
   facts.process.expose(to);
   return to.text;
 }
@@ -147,6 +150,11 @@ function exposeCertificates(to: Exposition, certificates: readonly CertificateSt
     'Whether the newest attempt to get or renew it failed',
     certificates.map(({ name, lastError }): Sample => [lastError === undefined ? 0 : 1, { certificate: name }]),
   );
+}
+
+function exposeLogs(to: Exposition, { accessLines, auditRecords }: MetricFacts['lost']): void {
+  to.counter('sallyport_access_log_dropped_lines_total', 'Lines that disk or stdout did not take', [[accessLines]]);
+  to.counter('sallyport_audit_log_lost_records_total', 'Records that could not be kept', [[auditRecords]]);
 }
 
 function shownTunnels(all: Iterable<Tunnel>): Tunnel[] {
