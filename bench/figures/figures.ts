@@ -4,7 +4,7 @@
 import { TunnelError } from '../../shared/errors.js';
 import type { Figure } from '../figure.js';
 import { crowdMemory } from './crowd-memory.js';
-import { distance } from './distance.js';
+import { distances } from './distance.js';
 import { bulkDownload } from './download.js';
 import { http2Requests } from './http2.js';
 import { idleMemory } from './idle-memory.js';
@@ -15,6 +15,7 @@ import { newVisitors } from './new-visitors.js';
 import { parallelDownloads } from './parallel-downloads.js';
 import { reconnect } from './reconnect.js';
 import { smallRequests } from './small-requests.js';
+import { stalledLink } from './stalled-link.js';
 import { stalledVisitors } from './stalled-visitors.js';
 import { bulkUpload } from './upload.js';
 import { webSocketEcho } from './web-socket.js';
@@ -29,7 +30,8 @@ const ALL: readonly Figure[] = [
   lightSwitch,
   http2Requests,
   webSocketEcho,
-  distance,
+  ...distances,
+  stalledLink,
   idleMemory,
   crowdMemory,
   stalledVisitors,
