@@ -165,16 +165,16 @@ test('the rest of a frame is dropped when the handler resets at its first piece'
   assert.equal(code(), 'open');
 });
 
-test('a handler that resets at the piece that fills a quarter of a window is sent no credit and borrows no window', async () => {
+test('a handler that resets at the piece that fills half a window is sent no credit and borrows no window', async () => {
   const end = victim({ drained: true });
   end.session.receive(frame(WINDOW_UPDATE, SYN, 1));
   const [stream] = end.accepted;
   assert.ok(stream);
   const handler = collect(stream);
   await turn();
-  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(32_768) }));
+  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(65_536) }));
   handler.onData = () => stream.reset();
-  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(32_768) }));
+  end.session.receive(frame(DATA, 0, 1, { payload: Buffer.alloc(65_536) }));
   await turn();
   assert.deepEqual(
     end.transport.frames.map((each) => each.flags),

@@ -64,23 +64,23 @@ interface ClockMock {
   method(object: typeof performance, name: 'now', implementation: () => number): unknown;
 }
 
-test('a reader is credited once it has consumed a quarter of a window', async (t) => {
+test('a reader is credited once it has consumed half of the initial window', async (t) => {
   const reader = await Reader.open(t);
-  assert.equal(await reader.send(WINDOW / 4 - 1, 1), 0);
-  assert.equal(await reader.send(1, 1), WINDOW / 4);
+  assert.equal(await reader.send(HALF - 1, 1), 0);
+  assert.equal(await reader.send(1, 1), HALF);
 });
 
-test('a window doubles while half of it is consumed in less than a round trip', async (t) => {
+test('a window doubles while its usable part, all but one credit, lasts less than a round trip and a half', async (t) => {
   const reader = await Reader.open(t);
   assert.equal(await reader.send(HALF, 1), HALF);
-  assert.equal(await reader.send(HALF, RTT_MS - 1), HALF + WINDOW);
-  assert.equal(await reader.send(WINDOW, RTT_MS - 1), WINDOW + 2 * WINDOW);
+  assert.equal(await reader.send(HALF, 1.5 * RTT_MS - 1), HALF + WINDOW);
+  assert.equal(await reader.send(WINDOW, RTT_MS - 1), WINDOW + 2 * WINDOW, 'two thirds of its usable part');
 });
 
-test('a window stays as it is when half of it lasts a round trip', async (t) => {
+test('a window stays as it is when its usable part lasts a round trip and a half', async (t) => {
   const reader = await Reader.open(t);
   await reader.send(HALF, 1);
-  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, RTT_MS), HALF);
+  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, 1.5 * RTT_MS), HALF);
 });
 
 test('a window that has grown is credited in quarters', async (t) => {
@@ -101,7 +101,7 @@ test('a window follows the least round trip, not those that its own queue made l
   }
   assert.equal(reader.end.session.rttMs, 10 * RTT_MS);
   await reader.send(HALF, 1);
-  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, RTT_MS), HALF);
+  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, 1.5 * RTT_MS), HALF);
 });
 
 test('a window stays as it is while no round trip is known', async (t) => {

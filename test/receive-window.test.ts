@@ -84,7 +84,7 @@ test('no window promises more than its peer was credited, and all of them togeth
   fc.assert(property, { numRuns: 300 });
 });
 
-test('credit comes for what was taken and for nothing else, and less than a quarter of the window is ever owed', (t) => {
+test('credit comes for what was taken and for nothing else, and at most one piece of it is owed', (t) => {
   let nowMs = 1_000;
   t.mock.method(performance, 'now', () => nowMs);
   const property = fc.property(fc.array(SHARE, { minLength: 1, maxLength: 200 }), (shares) => {
@@ -97,13 +97,13 @@ test('credit comes for what was taken and for nothing else, and less than a quar
       const grownBytes = budget.usedBytes;
       const owedBytes = flow.taken - (flow.credited - grownBytes);
       assert.ok(owedBytes >= 0);
-      assert.ok(owedBytes * 4 < WINDOW + grownBytes, `${owedBytes} of ${WINDOW + grownBytes}`);
+      assert.ok(owedBytes < Math.max(WINDOW / 2, (WINDOW + grownBytes) / 4), `${owedBytes} of ${WINDOW + grownBytes}`);
     }
   });
   fc.assert(property);
 });
 
-test('a reader that keeps up has a window of at least two round trips, and of less than four', (t) => {
+test('a reader that keeps up has a window of at least two round trips, and of less than six', (t) => {
   for (const bytesPerMs of [1_000, 10_000, 100_000]) {
     let nowMs = 1_000;
     t.mock.method(performance, 'now', () => nowMs);
@@ -116,7 +116,7 @@ test('a reader that keeps up has a window of at least two round trips, and of le
     }
     const windowMs = (WINDOW + budget.usedBytes) / bytesPerMs;
     assert.ok(windowMs >= 2 * RTT_MS, `${windowMs} ms at ${bytesPerMs} bytes/ms`);
-    if (budget.usedBytes > 0) assert.ok(windowMs < 4 * RTT_MS, `${windowMs} ms at ${bytesPerMs} bytes/ms`);
+    if (budget.usedBytes > 0) assert.ok(windowMs < 6 * RTT_MS, `${windowMs} ms at ${bytesPerMs} bytes/ms`);
     t.mock.restoreAll();
   }
 });

@@ -3,22 +3,23 @@
  * given credit, and how large the window is: as large as a reader that keeps up needs on this path, and no larger, because
  * what a window holds is memory when its reader stops, and a queue in front of everybody else when the line is slow.
  *
- * Credit is given for what the reader took, never for what arrived. It comes in quarters of a window: with halves a sender
- * waits for the next piece of its window half of the time, and what limits it is hard to tell from a slow line.
+ * Credit is given for what the reader took, never for what arrived, and in pieces. What waits for the next piece is of no
+ * use to the sender: grown windows, which are there to fill a long line, come in quarters. The initial window comes in
+ * halves: on a slow line it is large enough as it is, and all of it is a queue.
  *
  * Owned by: MuxStream.
  */
 import { INITIAL_WINDOW_BYTES } from './frame.js';
 
-/** What part of a window is credited at a time. */
-const CREDITS_PER_WINDOW = 4;
+/** The least credit. */
+const LEAST_CREDIT_BYTES = INITIAL_WINDOW_BYTES / 2;
 
 /**
- * A window that lasts for fewer round trips than this may be what limits the sender: one that does lasts for one, and a
- * third of another because of its credit. So windows hold two to four round trips, and a line is never short of bytes
- * while one is lost; with twice as much a light switch waits twice as long beside films.
+ * A window is what limits the sender when its usable part, all but one credit, lasts for one round trip; timers, losses and
+ * uneven arrival ask for half of one more. So a grown window holds two to four round trips. With more of them a light
+ * switch waits longer beside films.
  */
-const ROUND_TRIPS = 2;
+const ROUND_TRIPS = 1.5;
 
 /** Where a window grows from: limits are the lender's. */
 export interface WindowLender {
@@ -58,7 +59,7 @@ export class ReceiveWindow {
   /** The reader took this much. Returns the credit that the peer must get now; 0: none yet. */
   take(bytes: number): number {
     this.#takenBytes += bytes;
-    if (this.#takenBytes * CREDITS_PER_WINDOW < this.#windowBytes) return 0;
+    if (this.#takenBytes < this.#creditBytes) return 0;
     this.#roundBytes += this.#takenBytes;
     const credit = this.#takenBytes + this.#grow();
     this.#takenBytes = 0;
@@ -72,18 +73,24 @@ export class ReceiveWindow {
     this.#borrowedBytes = 0;
   }
 
+  /** How much is credited at a time. */
+  get #creditBytes(): number {
+    return Math.max(LEAST_CREDIT_BYTES, this.#windowBytes / 4);
+  }
+
   /**
-   * Doubles the window when the reader takes it all in less than ROUND_TRIPS: then the window, and not the reader, may be
-   * what limits the sender. A reader that stopped never gets here. Returns by how much it grew.
+   * Doubles the window when its usable part lasts for less than ROUND_TRIPS: then the window, and not the reader or the
+   * line, may be what limits the sender. A reader that stopped never gets here. Returns by how much it grew.
    */
   #grow(): number {
     if (this.#roundBytes * 2 < this.#windowBytes) return 0;
     const nowMs = performance.now();
     const isFirst = this.#roundAtMs === 0;
-    const windowMs = ((nowMs - this.#roundAtMs) * this.#windowBytes) / this.#roundBytes;
+    const usableBytes = this.#windowBytes - this.#creditBytes;
+    const usableMs = ((nowMs - this.#roundAtMs) * usableBytes) / this.#roundBytes;
     this.#roundAtMs = nowMs;
     this.#roundBytes = 0;
-    if (isFirst || windowMs >= ROUND_TRIPS * this.#lender.leastRttMs) return 0;
+    if (isFirst || usableMs >= ROUND_TRIPS * this.#lender.leastRttMs) return 0;
     const grownBytes = this.#lender.borrowWindow(this.#windowBytes);
     this.#windowBytes += grownBytes;
     this.#borrowedBytes += grownBytes;
