@@ -75,7 +75,8 @@ function exposeSessions(to: Exposition, { sessionCounts, sessions }: MetricFacts
       return value === undefined ? [] : [[value, { token }]];
     });
   const linksOf = (list: readonly Session[]) => list.flatMap((session) => [...session.links]);
-  const links = linksOf(byToken.flatMap(([, list]) => list));
+  const counted = byToken.flatMap(([, list]) => list);
+  const links = linksOf(counted);
   const { began, ended, linksClosed } = sessionCounts;
   to.gauge(
     'sallyport_sessions',
@@ -99,10 +100,10 @@ function exposeSessions(to: Exposition, { sessionCounts, sessions }: MetricFacts
     [sum(links.map(({ backlogBytes }) => backlogBytes))],
   ]);
   to.gauge('sallyport_window_budget_used_bytes', 'Memory that grown stream windows may take now', [
-    [sum(links.map(({ windowBudget }) => windowBudget.usedBytes))],
+    [sum(counted.map(({ windowBudget }) => windowBudget.usedBytes))],
   ]);
-  to.gauge('sallyport_window_budget_limit_bytes', 'The most that they may take, of all links', [
-    [sum(links.map(({ windowBudget }) => windowBudget.limitBytes))],
+  to.gauge('sallyport_window_budget_limit_bytes', 'The most that they may take, of all sessions', [
+    [sum(counted.map(({ windowBudget }) => windowBudget.limitBytes))],
   ]);
 }
 
