@@ -6,7 +6,7 @@
  */
 import { asTunnelError } from '../shared/errors.js';
 import type { Absent } from './figure.js';
-import { type Place, prepare } from './place.js';
+import { type Place, placeName, prepare } from './place.js';
 import type { Scene } from './scene.js';
 import type { BenchSize } from './size.js';
 import type { Subject, SubjectKind } from './subjects/subject.js';
@@ -45,7 +45,7 @@ export class Stage {
 
   /** All subjects of the run but `not`, at work in these surroundings until a figure asks for others. */
   async subjects(place: Place, not: readonly string[] = []): Promise<StandingSubjects> {
-    const key = [place, ...not].join(' ');
+    const key = [placeName(place), ...not].join(' ');
     if (this.#standing?.key !== key) {
       await this.clear();
       const subjects = await this.#start(place, not);
@@ -70,7 +70,7 @@ export class Stage {
   }
 
   async #start(place: Place, not: readonly string[]): Promise<StandingSubjects> {
-    const scene = this.scene(place);
+    const scene = this.scene(placeName(place));
     await prepare(scene, place);
     const subjects: Subject[] = [];
     const absent: Absent[] = [];

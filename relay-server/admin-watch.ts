@@ -3,29 +3,22 @@
  */
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
-import { type Address, formatAddress } from '../shared/address.js';
 import { TunnelError } from '../shared/errors.js';
 import type { Announce, RelayWord } from '../shared/why/follow.js';
+import type { RelayDoor } from './find-relay.js';
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-/** Announces to the relay whose admin listener is at `admin`; `headers` prove that it may ask. */
-export function announceAt(
-  admin: Address,
-  signal: AbortSignal,
-  headers: Readonly<Record<string, string>> = {},
-): Announce {
+/** Announces to the relay behind this door. */
+export function announceAt({ target, shown }: RelayDoor, signal: AbortSignal): Announce {
   return async (id, host) => {
     const path = `/api/v1/requests/${id}?host=${encodeURIComponent(host)}`;
-    const asked = get({ host: admin.host, port: admin.port, path, headers, agent: false, signal });
+    const asked = get({ ...target, path, agent: false, signal });
     asked.on('error', () => {});
     const [response] = (await once(asked, 'response').catch(() => [])) as [IncomingMessage | undefined];
     if (response?.statusCode !== 200) {
       asked.destroy();
-      throw new TunnelError(
-        'LINK_LOST',
-        `the relay at ${formatAddress(admin)} cannot be asked: is it running, and up to date?`,
-      );
+      throw new TunnelError('LINK_LOST', `the relay at ${shown} cannot be asked: is it running, and up to date?`);
     }
     return { outcome: readWord(response) };
   };

@@ -5,7 +5,7 @@
  * `list` and `renew` ask the running relay; `list` reads the state folder when none runs. `import` and `rollover` change
  * the state folder, beside a running relay or without one. Owns nothing.
  */
-import * as path from 'node:path';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { ACTION_FIELD } from '../shared/admin-server.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
@@ -19,15 +19,14 @@ import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
+import { type DoorOption, failureAt, findRelay, isNobodyThere, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
-import { adminAuthorization } from './ops/admin-token.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { mayClaimHost } from './sessions/grants.js';
 import { isExpired } from './sessions/token-record.js';
 import { TokenStore } from './sessions/token-store.js';
-import { addressOfAdmin, failureOfAdmin } from './status-command.js';
 
 const PATH = '/api/v1/certificates';
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -37,7 +36,7 @@ const RENEW_MS = 12 * 60_000;
 /** For the lock of a name, and for each CA. */
 const WORK_MS = 60_000;
 
-export interface CertOptions {
+export interface CertOptions extends DoorOption {
   /** Path of relay.yaml; the default place when left out. */
   readonly config?: string;
 }
@@ -53,16 +52,19 @@ export function addCertCommands(program: Command, io: CommandIo): void {
     .command('list')
     .description('show every certificate, its next renewal, and what failed')
     .option('--json', 'print one array')
+    .option('--tcp', TCP_HELP)
     .option('--config <file>', CONFIG_HELP)
     .action((options: CertListOptions) => runCertList(options, io));
   cert
     .command('renew <name>')
     .description('let the running relay replace a certificate now, also right after a failure')
+    .option('--tcp', TCP_HELP)
     .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: CertOptions) => runCertRenew(name, options, io));
   cert
     .command('import <folder>')
     .description('take a certificate that certbot got, e.g. /etc/letsencrypt/live/example.com')
+    .option('--tcp', TCP_HELP)
     .option('--config <file>', CONFIG_HELP)
     .action((folder: string, options: CertOptions) => runCertImport(folder, options, io));
   cert
@@ -75,7 +77,7 @@ export function addCertCommands(program: Command, io: CommandIo): void {
 /** @throws {TunnelError} CONFIG_INVALID. */
 export async function runCertList(options: CertListOptions, io: Pick<CommandIo, 'print' | 'note'>): Promise<void> {
   const config = readRelayConfig(findRelayConfig(options.config));
-  const entries = (await askRelay(config, 'GET', PATH, ASK_MS)) ?? storedEntries(config);
+  const entries = (await askRelay(config, options, 'GET', PATH, ASK_MS)) ?? storedEntries(config);
   if (options.json) io.print(JSON.stringify(entries.map(printableEntry), undefined, 2));
   else if (entries.length === 0)
     io.note('There is no certificate yet: they come when the relay starts and when hostnames are claimed.');
@@ -91,7 +93,7 @@ function printableEntry(entry: CertificateEntry): CertificateEntry {
 export async function runCertRenew(text: string, options: CertOptions, io: Pick<CommandIo, 'note'>): Promise<void> {
   const name = asUsage(() => normalisePattern(text, 'name'));
   const config = readRelayConfig(findRelayConfig(options.config));
-  const entries = await askRelay(config, 'POST', `${PATH}/${encodeURIComponent(name)}/renew`, RENEW_MS);
+  const entries = await askRelay(config, options, 'POST', `${PATH}/${encodeURIComponent(name)}/renew`, RENEW_MS);
   if (entries === undefined) {
     const cure = 'Start it: it renews what is due by itself';
     throw new TunnelError('LINK_LOST', `Cannot renew ${name}: the relay does not run. ${cure}.`);
@@ -105,11 +107,11 @@ export async function runCertRenew(text: string, options: CertOptions, io: Pick<
 export async function runCertImport(folder: string, options: CertOptions, io: Pick<CommandIo, 'note'>): Promise<void> {
   const config = acmeConfig(options);
   const store = CertificateStore.open(config.stateDir);
-  const names = await importCertbot(store, IMPORTED_CA, path.resolve(folder), AbortSignal.timeout(WORK_MS));
-  const isRunning = (await askRelay(config, 'POST', `${PATH}/reload`, ASK_MS)) !== undefined;
+  const names = await importCertbot(store, IMPORTED_CA, resolve(folder), AbortSignal.timeout(WORK_MS));
+  const isRunning = (await askRelay(config, options, 'POST', `${PATH}/reload`, ASK_MS)) !== undefined;
   const effect = isRunning ? 'The running relay uses it where it is newer' : 'The relay uses it when it starts';
   io.note(`Imported ${names.join(', ')}. ${effect}, and renews it when it is due.`);
-  await recordVerb(config.auditLog, 'certificate-imported', { names, folder: path.resolve(folder) });
+  await recordVerb(config.auditLog, 'certificate-imported', { names, folder: resolve(folder) });
   const unused = names.filter((name) => !isUsed(name, config));
   if (unused.length > 0) io.note(`Not used now: no token may claim ${unused.join(', ')}.`);
 }
@@ -147,22 +149,21 @@ function acmeConfig({ config: file }: CertOptions): RelayConfig {
 /** What the running relay answers; undefined when none runs. */
 async function askRelay(
   config: RelayConfig,
+  options: DoorOption,
   method: 'GET' | 'POST',
-  target: string,
+  path: string,
   timeoutMs: number,
 ): Promise<readonly CertificateEntry[] | undefined> {
-  const { admin } = config.listen;
-  if (admin === undefined) return undefined;
-  const address = addressOfAdmin(admin);
-  const headers = { [ACTION_FIELD]: 'relay cert', ...adminAuthorization(config.stateDir) };
+  const door = await findRelay(config, options);
+  const headers = { [ACTION_FIELD]: 'relay cert', ...door.target.headers };
   try {
-    const answer = await fetchJson({ ...address, method, path: target, headers }, { timeoutMs, maxBytes: MAX_BYTES });
+    const answer = await fetchJson({ ...door.target, method, path, headers }, { timeoutMs, maxBytes: MAX_BYTES });
     if (Array.isArray(answer)) return answer as CertificateEntry[];
     throw new Error('it is no list of certificates');
   } catch (error) {
     if (error instanceof JsonRefusal) throw refusalIn(error);
-    if (error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED') return undefined;
-    throw failureOfAdmin(address, error);
+    if (isNobodyThere(error)) return undefined;
+    throw failureAt(door, error);
   }
 }
 

@@ -6,10 +6,9 @@ import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
 import { type Check, exitOfReport, type Finding, resultLines, runChecks, summaryLine } from '../shared/doctor/check.js';
 import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
-import { asTunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
+import { type DoorOption, findRelay, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
-import { adminAuthorization } from './ops/admin-token.js';
 import {
   checkAlerts,
   checkCertificates,
@@ -35,13 +34,13 @@ import type { RelayConfig } from './relay-config.js';
 import { fetchRelayStatus } from './status-command.js';
 import { ownRoots } from './why-command.js';
 
-export interface DoctorOptions {
+export interface DoctorOptions extends DoorOption {
   readonly config?: string;
   /** PEM file of a private CA that visitors trust. */
   readonly caFile?: string;
   /** Print the report as one object. */
   readonly json?: boolean;
-  /** Asks the running relay; by default at listen.admin. */
+  /** Asks the running relay. */
   readonly fetchStatus?: (config: RelayConfig) => Promise<RelayStatus>;
 }
 
@@ -75,6 +74,7 @@ export function addDoctorCommand(program: Command, io: CommandIo): void {
     .option('--config <file>', CONFIG_HELP)
     .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
+    .option('--tcp', TCP_HELP)
     .action(async (options: DoctorOptions) => {
       process.exitCode = await runDoctor(options, io);
     });
@@ -82,7 +82,8 @@ export function addDoctorCommand(program: Command, io: CommandIo): void {
 
 /** Prints what each check found, and returns the exit code: 0, or 76, 77, 78 or 69 by the first failure. */
 export async function runDoctor(options: DoctorOptions, io: Pick<CommandIo, 'print'>): Promise<number> {
-  const patient = new RelayPatient(findRelayConfig(options.config), options.fetchStatus ?? askAdmin);
+  const ask = async (config: RelayConfig) => fetchRelayStatus(await findRelay(config, options));
+  const patient = new RelayPatient(findRelayConfig(options.config), options.fetchStatus ?? ask);
   const checks = CHECKS.map(([name, run]): Check => ({ name, run: (signal) => run(patient, signal) }));
   const report = await runChecks(withRoots(checks, patient, options.caFile), (result) => {
     if (!options.json) for (const line of resultLines(result)) io.print(line);
@@ -97,10 +98,4 @@ function* withRoots(checks: readonly Check[], patient: RelayPatient, caFile: str
     if (patient.config !== undefined && patient.roots.length === 0) patient.roots = ownRoots(patient.config, caFile);
     yield check;
   }
-}
-
-async function askAdmin({ listen, stateDir }: RelayConfig): Promise<RelayStatus> {
-  const { admin } = listen;
-  if (admin === undefined) throw asTunnelError(new Error('listen.admin is off'), 'CONFIG_INVALID');
-  return fetchRelayStatus(admin, adminAuthorization(stateDir));
 }

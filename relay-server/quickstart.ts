@@ -8,9 +8,9 @@
  *
  * Owns: the sample origin, both programs. `main` of its own process.
  */
-import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readTextFile } from '../shared/bounded-file.js';
 import { asTunnelError, exitOf } from '../shared/errors.js';
 import { VERSION } from '../shared/version.js';
 import { ChildProgram } from './quickstart/child-program.js';
@@ -92,7 +92,7 @@ class Quickstart {
 /** What our own visit brought, or why it brought nothing. */
 async function visitOnce(url: URL, caFile: string): Promise<VisitResult | string> {
   try {
-    return await visit(url, readFileSync(caFile, 'utf8'));
+    return await visit(url, readTextFile(caFile).text);
   } catch (error) {
     return asTunnelError(error).message;
   }

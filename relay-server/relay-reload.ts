@@ -3,6 +3,7 @@
  * at once, and which wait for a restart. Pure functions; the relay does what they say.
  */
 import * as path from 'node:path';
+import { Secret } from '../shared/secret.js';
 import { isTrustedByBrowsers, type RelayConfig, type RelayLimits } from './relay-config.js';
 
 /** What `relay reload` answers. */
@@ -20,6 +21,9 @@ interface Option {
   /** The same text means that nothing has changed. */
   readonly text: string;
 }
+
+/** The option whose change makes alerts begin anew; see `Relay.reload`. */
+export const ALERTS = 'alerts';
 
 /** Limits that OpenSSL's server object took over when it was made. */
 const LATER_LIMITS: ReadonlyMap<keyof RelayLimits, string> = new Map([
@@ -122,8 +126,7 @@ function optionsOf(config: RelayConfig): Option[] {
       'limits',
       Object.entries(limits).filter(([key]) => !LATER_LIMITS.has(key as keyof RelayLimits)),
     ),
-    // A changed URL or login looks the same here, and counts all the same: they are opened anew at every reload.
-    now('alerts', alerts),
+    now(ALERTS, alerts),
     now('log.level', log.level),
     later('log.format', log.format),
     now('access_log', accessLog),
@@ -134,6 +137,11 @@ function optionsOf(config: RelayConfig): Option[] {
   ];
 }
 
+/** Secrets count with what was read, also where it stands in a file of its own; the text is compared and shown nowhere. */
 function textOf(value: unknown): string {
-  return JSON.stringify(value) ?? 'off';
+  const open = function (this: Readonly<Record<string, unknown>>, key: string, shown: unknown): unknown {
+    const held = this[key];
+    return held instanceof Secret ? held.reveal() : shown;
+  };
+  return JSON.stringify(value, open) ?? 'off';
 }

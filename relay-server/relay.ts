@@ -8,6 +8,7 @@
  */
 import { AccessLog } from '../shared/access-log/access-log.js';
 import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
+import type { Readiness } from '../shared/admin-server.js';
 import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
 import type { ErrorCode } from '../shared/errors.js';
@@ -39,7 +40,7 @@ import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status
 import { tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
-import { type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
+import { ALERTS, type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
 import { Claims } from './sessions/claims.js';
 import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
@@ -158,6 +159,7 @@ export class Relay {
       domain: config.domain,
       isTrusted,
       onLink: (link, closed, address, elsewhere) => void this.#sessions.accept(link, closed, address, elsewhere),
+      refused,
     });
     this.#edge = new Edge({
       domain: config.domain,
@@ -277,6 +279,7 @@ export class Relay {
       tunnels: this.#routes.tunnels,
       unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
+      lost: { accessLines: this.#access.dropped, auditRecords: this.#audit.lost },
     });
   }
 
@@ -299,7 +302,8 @@ export class Relay {
     this.#edge.offerHttp2(offersHttp2(config.http2));
     this.#access.configure(config.accessLog);
     this.#audit.configure(config.auditLog);
-    if (this.#state === 'running') this.#openAlerts();
+    // What waits to be delivered, and what is counted against flapping, outlives a reload that does not touch it.
+    if (this.#state === 'running' && report.applied.includes(ALERTS)) this.#openAlerts();
     this.#audit.record('config-reloaded', { applied: report.applied, waiting: report.waiting });
     this.#log.info({ event: 'reloaded', applied: report.applied, waiting: report.waiting }, 'configuration reloaded');
     return report;
@@ -407,7 +411,8 @@ export class Relay {
     this.#alerts = Alerts.open(alerts, { relay: domain, stateDir, log: this.#log, status: () => this.status() });
   }
 
-  #adminSubject(): AdminSubject {
+  /** What an operator may ask, at the admin listener and by the control socket. */
+  adminSubject(): AdminSubject {
     const certificates = this.#certificates;
     return {
       status: () => this.status(),
@@ -441,7 +446,7 @@ export class Relay {
       },
       admin: {
         listen: async (address, given) => {
-          const next = address && (await AdminListener.listen(address, this.#adminSubject(), given));
+          const next = address && (await AdminListener.listen(address, this.adminSubject(), given));
           await this.#admin?.close();
           this.#admin = next;
           if (next !== undefined) this.#warnOfOpenAdmin(next.address);
@@ -461,9 +466,10 @@ export class Relay {
     );
   }
 
-  #ready(): true | string {
-    if (this.#state !== 'running') return `relay is ${this.#state}`;
-    return this.#certificates.problemOf(this.#config.domain) ?? true;
+  #ready(): Readiness {
+    if (this.#state !== 'running') return { check: this.#state, reason: `relay is ${this.#state}` };
+    const reason = this.#certificates.problemOf(this.#config.domain);
+    return reason === undefined ? true : { check: 'certificate', reason };
   }
 
   #wantsCertificate(hostname: string, hasCertificate: boolean): boolean {

@@ -31,6 +31,8 @@ const RECONNECT_TO_SUCCESSOR_MS = 0;
 
 export class Serving {
   readonly #path: string;
+  /** Where the relay that runs keeps its state. */
+  readonly #stateDir: string;
   readonly #log: ProgramLog;
   readonly #relay: Relay;
   readonly #watchdog: ServiceWatchdog;
@@ -42,8 +44,9 @@ export class Serving {
   #task: Promise<unknown> = Promise.resolve();
   #end: (ending: Promise<void>) => void = () => {};
 
-  private constructor(path: string, relay: Relay, log: ProgramLog, leftovers: NodeJS.Timeout) {
+  private constructor(path: string, stateDir: string, relay: Relay, log: ProgramLog, leftovers: NodeJS.Timeout) {
     this.#path = path;
+    this.#stateDir = stateDir;
     this.#relay = relay;
     this.#log = log;
     this.#leftovers = leftovers;
@@ -61,12 +64,12 @@ export class Serving {
     const relay = await Relay.start(config, log, { sockets, workerCommand: [...thisProgram(), TLS_WORKER_VERB] });
     // A client that had a public port has come back by then, or does not come any more.
     const leftovers = setTimeout(() => sockets.close(), 2 * config.limits.heldMs);
-    const serving = new Serving(path, relay, log, leftovers);
+    const serving = new Serving(path, config.stateDir, relay, log, leftovers);
     const addresses = Object.fromEntries(relay.listeners.map(({ name, address }) => [name, address]));
-    await serving.#openControl(config.stateDir);
+    await serving.#openControl();
     log.info({ event: 'listening', domain: config.domain, ...addresses }, 'relay listening');
     const told = notifyReady(statusOf(relay));
-    if (isSuccessor()) await serving.#relieve(told);
+    if (await isSuccessor()) await serving.#relieve(told);
     return serving;
   }
 
@@ -132,7 +135,8 @@ export class Serving {
       setImmediate(() => this.#end(this.#relay.drain(RECONNECT_TO_SUCCESSOR_MS)));
       return { pid };
     } catch (error) {
-      await this.#openControl(wanted.stateDir);
+      // In the folder of this relay: the file may name another one by now.
+      await this.#openControl();
       this.#watchdog.start();
       await notifyReady(statusOf(this.#relay));
       throw error;
@@ -162,13 +166,13 @@ export class Serving {
   }
 
   /** A relay that cannot be asked serves all the same; SIGHUP still reloads it. */
-  async #openControl(stateDir: string): Promise<void> {
+  async #openControl(): Promise<void> {
     try {
       const controls = {
         reload: () => this.#inTurn(() => this.#reload()),
         restart: () => this.#inTurn(() => this.#restart()),
       };
-      this.#control = await ControlSocket.open(stateDir, controls);
+      this.#control = await ControlSocket.open(this.#stateDir, controls, this.#relay.adminSubject());
     } catch (error) {
       this.#log.warn(
         { reason: asTunnelError(error).message },

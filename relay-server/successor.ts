@@ -3,9 +3,13 @@
  * places while visitors keep coming. It is started as systemd would start it (sd_listen_fds(3)), says over the channel
  * to its parent when it accepts connections, and is on its own from then on.
  *
+ * Other parents have such a channel too (process managers, `fork`). A predecessor is known by a nonce in the environment
+ * that it repeats when asked; any other parent is left alone.
+ *
  * Owns: the child until it is ready. Owned by: the verb `relay serve`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { TunnelError } from '../shared/errors.js';
 import type { NamedSocket } from '../shared/listen-sockets.js';
 import { thisProgram } from './this-program.js';
@@ -13,7 +17,14 @@ import { thisProgram } from './this-program.js';
 /** A successor that needs longer is ended, and the relay goes on as it was. */
 const READY_MS = 20_000;
 
-/** The message by which a successor says that it accepts connections. */
+/** How long a successor waits for the nonce. */
+const PROOF_MS = 5_000;
+
+/** The nonce of the predecessor, as an environment variable. */
+const NONCE = 'SALLYPORT_SUCCESSION';
+
+/** The messages by which a successor asks for the nonce, and says that it accepts connections. */
+const WHO = 'who are you?';
 const READY = 'ready';
 
 /** sd_listen_fds(3) wants the pid of the process itself, which only that process knows: a shell, and then what it becomes. */
@@ -24,16 +35,18 @@ const AS_ITSELF = 'LISTEN_PID=$$; WATCHDOG_PID=$$; export LISTEN_PID WATCHDOG_PI
  * @throws {TunnelError} CONFIG_INVALID when it ends before that or takes too long; its log says why.
  */
 export async function startSuccessor(sockets: readonly NamedSocket[]): Promise<number> {
+  const nonce = randomUUID();
   const child = spawn('/bin/sh', ['-c', AS_ITSELF, 'sh', ...commandLine()], {
     stdio: ['ignore', 'inherit', 'inherit', ...sockets.map(({ descriptor }) => descriptor), 'ipc'],
     env: {
       ...process.env,
       LISTEN_FDS: String(sockets.length),
       LISTEN_FDNAMES: sockets.map(({ name }) => name).join(':'),
+      [NONCE]: nonce,
     },
   });
   try {
-    await ready(child);
+    await ready(child, nonce);
   } catch (error) {
     child.kill('SIGKILL');
     throw error;
@@ -44,8 +57,26 @@ export async function startSuccessor(sockets: readonly NamedSocket[]): Promise<n
 }
 
 /** Whether another relay started this process to be its successor, and waits for it. */
-export function isSuccessor(): boolean {
-  return process.send !== undefined && process.connected;
+export async function isSuccessor(): Promise<boolean> {
+  const nonce = process.env[NONCE];
+  // It is nothing for the programs that this one starts.
+  delete process.env[NONCE];
+  if (nonce === undefined || process.send === undefined || !process.connected) return false;
+  const proved = new Promise<boolean>((resolve) => {
+    const settle = (isProved: boolean) => {
+      clearTimeout(deadline);
+      process.off('message', onMessage).off('disconnect', onDisconnect);
+      resolve(isProved);
+    };
+    const onMessage = (message: unknown) => {
+      if (message === nonce) settle(true);
+    };
+    const onDisconnect = () => settle(false);
+    const deadline = setTimeout(() => settle(false), PROOF_MS);
+    process.on('message', onMessage).on('disconnect', onDisconnect);
+  });
+  process.send(WHO, () => {});
+  return proved;
 }
 
 /** Tells the predecessor that this process accepts connections. */
@@ -55,7 +86,7 @@ export function tellPredecessor(): void {
   });
 }
 
-function ready(child: ChildProcess): Promise<void> {
+function ready(child: ChildProcess, nonce: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const refuse = (state: string) => {
       const message = `Cannot restart: the new process ${state}. The old one goes on; look at the log.`;
@@ -63,6 +94,7 @@ function ready(child: ChildProcess): Promise<void> {
       reject(new TunnelError('CONFIG_INVALID', message));
     };
     const onMessage = (message: unknown) => {
+      if (message === WHO) child.send(nonce, () => {});
       if (message !== READY) return;
       finish();
       resolve();

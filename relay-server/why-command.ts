@@ -8,19 +8,18 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { readCertificates } from '../shared/config-kinds.js';
 import { RELAY_ROOT } from '../shared/doctor/network-findings.js';
 import { publicAnd } from '../shared/doctor/reach.js';
-import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
+import { type DoorOption, findRelay, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
-import { adminAuthorization } from './ops/admin-token.js';
 import type { RelayStatus } from './ops/relay-status.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
-import { addressOfAdmin, fetchRelayStatus } from './status-command.js';
+import { fetchRelayStatus } from './status-command.js';
 
-export interface WhyOptions {
+export interface WhyOptions extends DoorOption {
   readonly config?: string;
   /** `host:port` to connect to instead of where DNS leads. */
   readonly address?: string;
@@ -41,6 +40,7 @@ export function addWhyCommand(program: Command, io: CommandIo): void {
     .option('--address <host:port>', 'connect here instead of where DNS leads')
     .option('--ca-file <file>', 'PEM file of a private CA that visitors trust')
     .option('--json', 'print one object')
+    .option('--tcp', TCP_HELP)
     .action(async (url: string, options: WhyOptions) => {
       process.exitCode = await runWhy(url, options, io);
     });
@@ -55,17 +55,15 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
   const { address } = options;
   const given = address === undefined ? undefined : asUsage(() => parseDialAddress(address, '--address'));
   const config = readRelayConfig(findRelayConfig(options.config));
-  const { listen } = config;
   const signal = AbortSignal.timeout(WHY_MS);
-  const { admin } = listen;
-  const login = adminAuthorization(config.stateDir);
+  const door = await findRelay(config, options);
   const way = await follow({
     url,
     address: given,
     trusted: publicAnd(...ownRoots(config, options.caFile)),
-    announce: admin === undefined ? cannotAsk : announceAt(addressOfAdmin(admin), signal, login),
+    announce: announceAt(door, signal),
     rootCure: RELAY_ROOT,
-    ...(admin === undefined ? {} : { explain: async (name) => explain(name, await fetchRelayStatus(admin, login)) }),
+    explain: async (name) => explain(name, await fetchRelayStatus(door)),
     signal,
   });
   if (options.json) io.print(printable(JSON.stringify(way)));
@@ -94,8 +92,4 @@ export function ownRoots({ stateDir, tls, acme }: RelayConfig, caFile: string | 
 export function localCaOf(stateDir: string): string | undefined {
   const file = localCaFile(stateDir);
   return existsSync(file) ? readCertificates(file, 'local CA') : undefined;
-}
-
-function cannotAsk(): Promise<never> {
-  return Promise.reject(new TunnelError('CONFIG_INVALID', 'the relay has no admin listener: set listen.admin'));
 }

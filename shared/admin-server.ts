@@ -34,13 +34,28 @@ export interface AdminServerOptions {
   readonly isAction?: (path: string) => boolean;
   /** What a request must prove to know; undefined: nothing. Throws when it cannot be read, and nobody gets in then. */
   readonly token?: () => Secret | undefined;
-  /** The answer to a request that may have one; undefined when it answers by itself. */
+  /** The answer to a request that may have one; undefined when it answers by itself. A stranger asks after health only. */
   readonly answer: (
     path: string,
     request: IncomingMessage,
     response: ServerResponse,
+    who: Asker,
   ) => Answer | Promise<Answer> | undefined;
 }
+
+/** Who proved the token, where there is one, is the operator; with a token that cannot be read nobody is known. */
+export type Asker = 'operator' | 'stranger' | 'unknown';
+
+/** Why visitors should not come. */
+export interface NotReady {
+  /** The check that fails, in a word that tells nothing about the inside. */
+  readonly check: string;
+  /** All that is known, for the operator. */
+  readonly reason: string;
+}
+
+/** Whether visitors may come (yet, or still). */
+export type Readiness = true | NotReady;
 
 const LIMITS = {
   headersTimeout: 5_000,
@@ -55,7 +70,7 @@ const SILENCE_MS = 90_000;
 const LOCAL_NAMES: ReadonlySet<string> = new Set(['localhost', 'localhost.']);
 /** Values of Sec-Fetch-Site that no other site can cause (W3C Fetch Metadata). */
 const OWN_FETCH_SITES: ReadonlySet<string> = new Set(['same-origin', 'none']);
-/** What load balancers and service managers ask; it tells nothing that a token should keep. */
+/** What load balancers and service managers ask, without a token; then they are told nothing that a token should keep. */
 const HEALTH_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 const BEARER = /^Bearer +(\S+)$/i;
 
@@ -76,7 +91,7 @@ export class AdminServer {
    */
   static async listen(address: Address, options: AdminServerOptions, given?: number): Promise<AdminServer> {
     const server = createServer(LIMITS, async (request, response) => {
-      const answer = await answerTo(request, response, address.host, options);
+      const answer = await whole(() => answerTo(request, response, address.host, options));
       if (answer !== undefined) send(request, response, answer);
     });
     server.maxConnections = MAX_CONNECTIONS;
@@ -115,53 +130,78 @@ export function jsonAnswer(document: unknown, status = 200): Answer {
   return { status, contentType: 'application/json; charset=utf-8', body: `${JSON.stringify(document)}\n` };
 }
 
-/** What /readyz says. */
-export function readinessAnswer(ready: true | string): Answer {
-  return ready === true ? textAnswer(200, 'ready') : textAnswer(503, `not ready: ${ready}`);
+/** What /readyz says: the reason may hold names and the words of a CA, which are the operator's alone. */
+export function readinessAnswer(ready: Readiness, who: Asker): Answer {
+  if (ready === true) return textAnswer(200, 'ready');
+  return textAnswer(503, `not ready: ${who === 'operator' ? ready.reason : ready.check}`);
+}
+
+/** Answers somebody who is known to be the operator, by the way the request came. */
+export async function answerKnown(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { isAction, answer }: Pick<AdminServerOptions, 'isAction' | 'answer'>,
+): Promise<void> {
+  const path = pathOf(request);
+  const isAct = request.method === 'POST' && isAction?.(path) === true;
+  const given = await whole(() => {
+    if (request.method !== 'GET' && !isAct) return textAnswer(405, 'Cannot do that: it can only be read.');
+    return answer(path, request, response, 'operator');
+  });
+  if (given !== undefined) send(request, response, given);
 }
 
 /** A question that cannot be answered must not end the program: a file of the package may be gone after an upgrade. */
-async function answerTo(
-  request: IncomingMessage,
-  response: ServerResponse,
-  listenHost: string,
-  options: AdminServerOptions,
-): Promise<Answer | undefined> {
-  const path = pathOf(request);
+async function whole(answer: () => Answer | Promise<Answer> | undefined): Promise<Answer | undefined> {
   try {
-    return await (refusalOf(request, path, listenHost, options) ?? options.answer(path, request, response));
+    return await answer();
   } catch {
     return textAnswer(500, 'Cannot answer this question. Restart the program; if that does not help, report it.');
   }
 }
 
-/** Why a request gets no answer, or undefined. */
-function refusalOf(
+function answerTo(
   request: IncomingMessage,
-  path: string,
+  response: ServerResponse,
   listenHost: string,
   options: AdminServerOptions,
-): Answer | undefined {
+): Answer | Promise<Answer> | undefined {
+  const path = pathOf(request);
+  const who = askerOf(request, options);
+  const refusal = refusalOf(request, listenHost, options) ?? refusalOfStranger(path, who);
+  return refusal ?? refusalOfAct(request, path, options) ?? options.answer(path, request, response, who);
+}
+
+/** Why a request gets no answer, or undefined. */
+function refusalOf(request: IncomingMessage, listenHost: string, { option }: AdminServerOptions): Answer | undefined {
   const { host = '', origin, 'sec-fetch-site': fetchSite } = request.headers;
   if (!isOwnHost(host, listenHost)) {
-    return textAnswer(421, `Cannot answer for this Host. Use the address of ${options.option}.`);
+    return textAnswer(421, `Cannot answer for this Host. Use the address of ${option}.`);
   }
   const isForeign = origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`;
   if (isForeign || (typeof fetchSite === 'string' && !OWN_FETCH_SITES.has(fetchSite))) {
     return textAnswer(403, 'Cannot answer requests of other sites.');
   }
-  return refusalOfStranger(request, path, options) ?? refusalOfAct(request, path, options);
+  return undefined;
 }
 
-function refusalOfStranger(request: IncomingMessage, path: string, { token }: AdminServerOptions): Answer | undefined {
-  if (token === undefined || HEALTH_PATHS.has(path)) return undefined;
+function askerOf(request: IncomingMessage, { token }: AdminServerOptions): Asker {
   try {
-    const wanted = token();
-    if (wanted === undefined || isSame(BEARER.exec(request.headers.authorization ?? '')?.[1], wanted)) return undefined;
+    const wanted = token?.();
+    if (wanted === undefined || isSame(BEARER.exec(request.headers.authorization ?? '')?.[1], wanted))
+      return 'operator';
+    return 'stranger';
   } catch {
-    return textAnswer(500, 'Cannot answer: the admin token cannot be read. Look at its file and its permissions.');
+    return 'unknown';
   }
-  return textAnswer(401, 'Cannot answer without the admin token. Send it as: Authorization: Bearer TOKEN');
+}
+
+function refusalOfStranger(path: string, who: Asker): Answer | undefined {
+  if (who === 'operator' || HEALTH_PATHS.has(path)) return undefined;
+  if (who === 'stranger') {
+    return textAnswer(401, 'Cannot answer without the admin token. Send it as: Authorization: Bearer TOKEN');
+  }
+  return textAnswer(500, 'Cannot answer: the admin token cannot be read. Look at its file and its permissions.');
 }
 
 function refusalOfAct(request: IncomingMessage, path: string, { isAction }: AdminServerOptions): Answer | undefined {

@@ -261,6 +261,12 @@ const COMMON_OPTIONS = {
   closeTimeout: CLOSE_MS,
 } as const;
 
+/** How a relay refuses a client that does not offer its subprotocol (RFC 9110 §15.5.22), before any WebSocket begins. */
+const WRONG_VERSION = 426;
+const ERROR_FIELD = 'x-sallyport-error';
+const VERSION_REFUSAL = `Cannot open link: this relay speaks ${SUBPROTOCOL}. Update the older of the two.\n`;
+const OTHER_VERSION = `the relay does not speak ${SUBPROTOCOL}. Update the older of the two, this client or the relay.`;
+
 export interface DialOptions {
   /** The relay's URL, https: or http:. */
   readonly url: URL;
@@ -272,7 +278,11 @@ export interface DialOptions {
   readonly signal: AbortSignal;
 }
 
-/** Opens a link to a relay. Throws LINK_LOST when it cannot be reached or answers with anything but a WebSocket. */
+/**
+ * Opens a link to a relay.
+ * @throws {TunnelError} VERSION_UNSUPPORTED when the relay says that it speaks another protocol; LINK_LOST when it cannot be
+ *   reached or answers with anything else but a WebSocket.
+ */
 export function dialLink(options: DialOptions): Promise<Link> {
   const url = new URL(LINK_PATH, options.url);
   url.protocol = options.url.protocol === 'https:' ? 'wss:' : 'ws:';
@@ -292,17 +302,21 @@ export function dialLink(options: DialOptions): Promise<Link> {
     const settle = () => {
       clearTimeout(deadline);
       options.signal.removeEventListener('abort', onAbort);
-      webSocket.off('error', fail);
+      webSocket.off('error', onError).off('unexpected-response', onResponse);
     };
-    const fail = (error: Error) => {
+    const fail = (error: Error, code: ErrorCode = 'LINK_LOST') => {
       settle();
       webSocket.on('error', () => {});
       webSocket.terminate();
-      reject(
-        new TunnelError('LINK_LOST', `Cannot open link to ${options.url.host}: ${error.message}`, { cause: error }),
-      );
+      reject(new TunnelError(code, `Cannot open link to ${options.url.host}: ${error.message}`, { cause: error }));
     };
-    webSocket.on('error', fail);
+    const onError = (error: Error) => fail(error);
+    const onResponse = (_request: unknown, { statusCode, headers }: IncomingMessage) => {
+      const isVersion = statusCode === WRONG_VERSION && headers[ERROR_FIELD] === 'VERSION_UNSUPPORTED';
+      if (isVersion) fail(new Error(OTHER_VERSION), 'VERSION_UNSUPPORTED');
+      else fail(new Error(`Unexpected server response: ${statusCode}`));
+    };
+    webSocket.on('error', onError).on('unexpected-response', onResponse);
     webSocket.once('open', () => {
       settle();
       if (socket === undefined) return fail(new Error('no socket'));
@@ -320,11 +334,12 @@ export class LinkAcceptor {
     ...COMMON_OPTIONS,
     noServer: true,
     clientTracking: false,
-    handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    handleProtocols: () => SUBPROTOCOL,
   });
 
   /**
-   * Answers an upgrade request; a request that is no WebSocket handshake gets 400 and its socket is closed.
+   * Answers an upgrade request; a request that is no WebSocket handshake gets 400 and its socket is closed. False when the
+   * client was refused because it does not speak our version.
    * @param exporter what the link's TLS derived where that ended in another process; else the socket is asked.
    */
   accept(
@@ -333,9 +348,33 @@ export class LinkAcceptor {
     head: Buffer,
     onLink: (link: Link) => void,
     exporter?: Buffer,
-  ): void {
+  ): boolean {
+    if (!offersOurVersion(request)) {
+      socket.end(versionRefusal(), () => socket.destroy());
+      return false;
+    }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       onLink(new Link(webSocket, socket as Socket, 'relay', exporter));
     });
+    return true;
   }
+}
+
+/** What is no handshake of a WebSocket is for ws to refuse. */
+function offersOurVersion({ headers }: IncomingMessage): boolean {
+  if (headers.upgrade?.toLowerCase() !== 'websocket' || headers['sec-websocket-key'] === undefined) return true;
+  const offered = headers['sec-websocket-protocol'] ?? '';
+  return offered.split(',').some((protocol) => protocol.trim() === SUBPROTOCOL);
+}
+
+function versionRefusal(): string {
+  const fields = [
+    `HTTP/1.1 ${WRONG_VERSION} Upgrade Required`,
+    'Upgrade: websocket',
+    'Connection: Upgrade, close',
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${VERSION_REFUSAL.length}`,
+    `${ERROR_FIELD}: VERSION_UNSUPPORTED`,
+  ];
+  return `${fields.join('\r\n')}\r\n\r\n${VERSION_REFUSAL}`;
 }

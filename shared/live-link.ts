@@ -9,17 +9,25 @@ import { Heartbeat, type HeartbeatLink, type HeartbeatOptions } from './heartbea
 import type { Link, LinkHandler } from './link.js';
 import { MuxSession } from './mux/session.js';
 import type { MuxStream } from './mux/stream.js';
+import type { WindowBudget } from './mux/window-budget.js';
 
 /** Control messages that a peer may send in MESSAGE_PERIOD_MS; a client with 64 tunnels claims them in one burst. */
 const MAX_MESSAGES = 500;
 const MESSAGE_PERIOD_MS = 10_000;
+
+/** A link whose peer has been silent, or taken nothing, for this long gets new streams only when all others have too. */
+const LATE_MS = 500;
+
+/** More than any link's streams and waiting bytes make. */
+const LATE_LOAD = 1e6;
 
 export interface LiveLinkOptions {
   readonly role: 'relay' | 'client';
   readonly heartbeat: HeartbeatOptions;
   readonly maxStreams: number;
   readonly maxWindowBytes: number;
-  readonly windowBudgetBytes: number;
+  /** Shared by all links of a session. */
+  readonly windowBudget: WindowBudget;
   /** Streams that the peer opens; absent: it must not (only the relay opens streams). */
   readonly onStream?: (stream: MuxStream) => void;
   readonly onMessage: (text: string) => void;
@@ -44,7 +52,7 @@ export class LiveLink implements LinkHandler, HeartbeatLink {
       role: options.role === 'relay' ? 'server' : 'client',
       maxStreams: options.maxStreams,
       maxWindowBytes: options.maxWindowBytes,
-      windowBudgetBytes: options.windowBudgetBytes,
+      windowBudget: options.windowBudget,
       onClose: this.#onMuxClose,
       ...(options.onStream === undefined ? {} : { onStream: options.onStream }),
     });
@@ -70,11 +78,6 @@ export class LiveLink implements LinkHandler, HeartbeatLink {
     return this.#mux.backlogBytes;
   }
 
-  /** How much memory grown windows may take, and how much they do. */
-  get windowBudget(): { readonly usedBytes: number; readonly limitBytes: number } {
-    return { usedBytes: this.#mux.borrowedBytes, limitBytes: this.#options.windowBudgetBytes };
-  }
-
   get openForMs(): number {
     return performance.now() - this.#openedAtMs;
   }
@@ -84,9 +87,13 @@ export class LiveLink implements LinkHandler, HeartbeatLink {
     return this.#link.open && this.#mux.accepting;
   }
 
-  /** How busy it is, to compare links of one session: streams, and waiting bytes counted as streams. */
+  /**
+   * How busy it is, to compare links of one session: streams, and waiting bytes counted as streams. Long before the
+   * heartbeat ends a link that stands still, it is the busiest.
+   */
   get load(): number {
-    return this.#mux.streamCount + this.#mux.backlogBytes / 16_384;
+    const busy = this.#mux.streamCount + this.#mux.backlogBytes / 16_384;
+    return Math.max(this.#mux.silentMs, this.#link.stalledMs) > LATE_MS ? busy + LATE_LOAD : busy;
   }
 
   get stalledMs(): number {

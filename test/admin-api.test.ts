@@ -1,21 +1,25 @@
 /** The admin API of a running relay is what its OpenAPI document says, and is told to nobody without the admin token. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
+import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type RequestOptions, request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runCertList, runCertRenew } from '../relay-server/cert-command.js';
+import { runDoctor } from '../relay-server/doctor-command.js';
 import { Relay } from '../relay-server/relay.js';
 import { runStatus } from '../relay-server/status-command.js';
+import { runWhy } from '../relay-server/why-command.js';
 import { ACTION_FIELD } from '../shared/admin-server.js';
 import { APP, appTunnel, talkToRelay } from './support/carry.js';
 import { freePort } from './support/free-port.js';
 import { complaintsOf, resolveReference, type Schema } from './support/json-schema.js';
 import { startHttpOrigin } from './support/origins.js';
+import { recordingIo } from './support/recording-io.js';
 import { watchedLog } from './support/watched-log.js';
 import { until } from './support/within.js';
-import { RelayHome, type RunningRelay } from './support/world.js';
+import { RelayHome, type RunningRelay, startRelayProcess } from './support/world.js';
 
 interface Reply {
   readonly status: number;
@@ -164,14 +168,59 @@ test('with an admin token only health is told to strangers, on every path of the
   assert.equal((await ask(relay, 'GET', '/api/v1/status')).status, 200);
 });
 
-test('the verbs of relay know the admin token by themselves', async (t) => {
+test('who takes the admin port while the relay is away gets no admin token, unless the operator says --tcp', async (t) => {
   const home = new RelayHome(t, { adminPort: await freePort() });
-  await home.start(t);
-  writeFileSync(join(home.config.stateDir, 'admin-token'), 'a-long-admin-token', { mode: 0o600 });
-  const lines: string[] = [];
-  await runStatus({ config: home.configFile, json: true }, { print: (line) => void lines.push(line) });
-  assert.equal(JSON.parse(lines.join('')).domain, 'relay.localhost');
+  const { stateDir, listen } = home.config;
+  const logins: (string | undefined)[] = [];
+  const thief = createServer((asked, response) => {
+    logins.push(asked.headers.authorization);
+    response.writeHead(401).end();
+  }).listen(listen.admin?.port, '127.0.0.1');
+  await once(thief, 'listening');
+  t.after(() => thief.close());
+  writeFileSync(join(stateDir, 'admin-token'), 'a-long-admin-token', { mode: 0o600 });
+  const { configFile: config } = home;
+  const io = recordingIo();
+  const verbs: [verb: () => Promise<unknown>, code: string | undefined][] = [
+    [() => runStatus({ config }, io), 'LINK_LOST'],
+    [() => runCertRenew('relay.localhost', { config }, io), 'LINK_LOST'],
+    [() => runCertList({ config }, io), undefined],
+    [() => runDoctor({ config }, io), undefined],
+    [() => runWhy('https://relay.localhost:1', { config, address: '127.0.0.1:1' }, io), undefined],
+  ];
+  for (const [verb, code] of verbs) await (code === undefined ? verb() : assert.rejects(verb(), { code }));
+  assert.deepEqual(logins, []);
+  await assert.rejects(runStatus({ config, tcp: true }, io), { code: 'LINK_LOST' });
+  assert.deepEqual(logins, ['Bearer a-long-admin-token']);
 });
+
+test('a relay with an admin token is asked by its control socket, and with --tcp at its admin listener', async (t) => {
+  const home = new RelayHome(t, { adminPort: await freePort() });
+  await startRelayProcess(t, home);
+  writeFileSync(join(home.config.stateDir, 'admin-token'), 'a-long-admin-token', { mode: 0o600 });
+  for (const tcp of [false, true]) {
+    const io = recordingIo();
+    await runStatus({ config: home.configFile, json: true, tcp }, io);
+    assert.equal(JSON.parse(io.printed.join('')).domain, 'relay.localhost');
+    const listed = recordingIo();
+    await runCertList({ config: home.configFile, tcp }, listed);
+    assert.match(listed.printed.join(''), /relay\.localhost/);
+  }
+  const socketPath = join(home.config.stateDir, 'control.sock');
+  assert.equal(statSync(socketPath).mode & 0o777, 0o600);
+  const ready = await fetchText({ socketPath, path: '/readyz' });
+  assert.deepEqual(ready, [200, 'ready\n']);
+  assert.equal((await fetchText({ socketPath, path: '/api/v1/status', method: 'DELETE' }))[0], 405);
+  assert.equal((await fetchText({ socketPath, path: '/nothing' }))[0], 404);
+});
+
+async function fetchText(options: RequestOptions): Promise<[status: number | undefined, body: string]> {
+  const asked = request({ ...options, agent: false }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  let body = '';
+  for await (const chunk of response) body += chunk;
+  return [response.statusCode, body];
+}
 
 test('no path of the document is told to another web site, or under a name that DNS was bent to', async (t) => {
   const relay = await new RelayHome(t).start(t);

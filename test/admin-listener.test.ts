@@ -5,8 +5,9 @@ import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:ht
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { AdminListener } from '../relay-server/ops/admin-listener.js';
-import { ACTION_FIELD } from '../shared/admin-server.js';
+import { ACTION_FIELD, type Readiness } from '../shared/admin-server.js';
 import { TunnelError } from '../shared/errors.js';
+import { Secret } from '../shared/secret.js';
 import { adminSubject, relayStatus } from './support/relay-status.js';
 
 interface Reply {
@@ -15,7 +16,7 @@ interface Reply {
   readonly body: string;
 }
 
-async function listen(t: TestContext, ready: true | string = true, host = '127.0.0.1'): Promise<AdminListener> {
+async function listen(t: TestContext, ready: Readiness = true, host = '127.0.0.1'): Promise<AdminListener> {
   const admin = await AdminListener.listen({ host, port: 0 }, adminSubject({ ready: () => ready }));
   t.after(() => admin.close());
   return admin;
@@ -45,8 +46,30 @@ test('/healthz says that the process lives', async (t) => {
 test('/readyz says whether visitors may come, and why not', async (t) => {
   const ready = await ask(await listen(t), '/readyz');
   assert.deepEqual([ready.status, ready.body], [200, 'ready\n']);
-  const draining = await ask(await listen(t, 'draining'), '/readyz');
-  assert.deepEqual([draining.status, draining.body], [503, 'not ready: draining\n']);
+  const draining = await ask(await listen(t, { check: 'draining', reason: 'relay is draining' }), '/readyz');
+  assert.deepEqual([draining.status, draining.body], [503, 'not ready: relay is draining\n']);
+});
+
+test('where there is an admin token, /readyz tells strangers which check fails, and the rest to who has it', async (t) => {
+  const ready = () => ({ check: 'certificate', reason: 'no certificate for vault.example.com: the CA said 10.0.0.7' });
+  let token: () => Secret = () => new Secret('a-long-admin-token');
+  const admin = await AdminListener.listen(
+    { host: '127.0.0.1', port: 0 },
+    adminSubject({ ready, adminToken: () => token() }),
+  );
+  t.after(() => admin.close());
+  const bodyFor = async (authorization?: string) => {
+    const { status, body } = await ask(admin, '/readyz', authorization === undefined ? {} : { authorization });
+    assert.equal(status, 503);
+    return body;
+  };
+  assert.equal(await bodyFor(), 'not ready: certificate\n');
+  assert.equal(await bodyFor('Bearer a-long-admin-tokem'), 'not ready: certificate\n');
+  assert.equal(await bodyFor('Bearer a-long-admin-token'), `not ready: ${ready().reason}\n`);
+  token = () => {
+    throw new Error('its file is gone');
+  };
+  assert.equal(await bodyFor('Bearer a-long-admin-token'), 'not ready: certificate\n');
 });
 
 test('/api/v1/status is the snapshot as JSON', async (t) => {

@@ -100,6 +100,24 @@ test('a client at a new address is news, at its first and at known ones it is no
   assert.deepEqual(eventsAt('2001:db8:1:3::5'), ['client-address']);
 });
 
+test('news spends the share of the token whose client served the tunnel, and the relay has its own', (t) => {
+  const watch = new AlertWatch(RULES, new AlertMemory(temporaryFolder(t)), 0);
+  const failing = (name: string) => ({ name, state: 'waiting', lastError: 'no' }) as const;
+  const names = ['example.com', 'home.example.com', 'other.example.com'];
+  const status = (changes: Partial<RelayStatus>) =>
+    relayStatus({ sessions: [], tunnels: [], certificates: names.map(failing), ...changes });
+  const { sessions, tunnels } = relayStatus();
+  watch.look(status({ sessions, tunnels }), 0, 0);
+  watch.look(status({}), 1, 1);
+  const news = watch.look(status({}), 100, 100).map(({ event, subject, share }) => [event, subject, share]);
+  assert.deepEqual(news, [
+    ['tunnel-down', 'https://home.example.com', 'laptop'],
+    ['certificate-trouble', 'example.com', 'example.com'],
+    ['certificate-trouble', 'home.example.com', 'laptop'],
+    ['certificate-trouble', 'other.example.com', ''],
+  ]);
+});
+
 test('the memory outlives a restart, is private, and a damaged one is only forgotten', (t) => {
   const folder = temporaryFolder(t);
   const first = new AlertMemory(folder);

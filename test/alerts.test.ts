@@ -11,7 +11,7 @@ import { Courier } from '../relay-server/ops/alerts/courier.js';
 import { ntfyChannel, webhookChannel } from '../relay-server/ops/alerts/http-channels.js';
 import { mailChannel, mailOf } from '../relay-server/ops/alerts/mail-channel.js';
 import { parseRelayConfig } from '../relay-server/relay-config.js';
-import { createLog } from '../shared/log.js';
+import { createLog, type Log } from '../shared/log.js';
 import { Secret } from '../shared/secret.js';
 import { APP, appTunnel } from './support/carry.js';
 import { freePort } from './support/free-port.js';
@@ -97,6 +97,39 @@ test('a relay tells of a tunnel that goes down and comes back, once each, and of
   assert.doesNotMatch(lines.join(''), new RegExp(secret));
   second.client.close();
 });
+
+test('an alert that waits for its channel outlives a reload; a changed URL makes alerts begin anew', async (t) => {
+  const { url, posts } = await startReceiver(t, (response, count) => {
+    response.statusCode = count === 1 ? 503 : 200;
+    response.end();
+  });
+  const yaml = `alerts: { webhook_url: "${url}/one", down_after: 100ms }\nlimits: { hold_timeout: 100ms }`;
+  const { lines, log } = recordingLog();
+  const { home, relay, client } = await startWatched(t, yaml, log);
+  client.close();
+  await until(5_000, 'the first failure', () => lines.find((line) => line.includes('will try again')));
+  const text = readFileSync(home.configFile, 'utf8');
+  const reload = (config: string) => relay.reload(parseRelayConfig(config, home.configFile, {}));
+  assert.deepEqual((await reload(`${text}drain_timeout: 3s\n`)).applied, ['drain_timeout']);
+  await until(5_000, 'the second attempt', () => posts[1]);
+  assert.deepEqual(
+    posts.map(({ path, body }) => [path, JSON.parse(body).event]),
+    [
+      ['POST /one', 'tunnel-down'],
+      ['POST /one', 'tunnel-down'],
+    ],
+  );
+  assert.deepEqual((await reload(`${text.replace('/one', '/two')}drain_timeout: 3s\n`)).applied, ['alerts']);
+});
+
+/** A relay with one client whose tunnel the alerts have seen up. */
+async function startWatched(t: TestContext, yaml: string, log: Log) {
+  const running = await new RelayHome(t, { yaml, log }).start(t);
+  const { home, relay } = running;
+  const { client } = await running.client(t, [appTunnel(`http://127.0.0.1:${await freePort()}`)]);
+  await until(5_000, 'the first look', () => readMemory(home.config.stateDir).includes(APP) || undefined);
+  return { home, relay, client };
+}
 
 function readMemory(stateDir: string): string {
   try {

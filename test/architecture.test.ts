@@ -102,6 +102,17 @@ test('each third-party package has its doors, and no others', () => {
   assert.deepEqual(Object.keys(dependencies).sort(), Object.keys(DOORS).sort());
 });
 
+test('files are read through one door, which takes regular ones alone', () => {
+  const reads =
+    /(?<![#.])\b(?:readFile|readFileSync|createReadStream)\b|\bfs\.(?:readFile|readFileSync|createReadStream)\b/;
+  const readers = product.filter(({ text }) => /from 'node:fs(?:\/promises)?'/.test(text) && reads.test(codeOf(text)));
+  // What belongs to our own package is no stranger's.
+  assert.deepEqual(
+    readers.map(({ path }) => path),
+    ['shared/package-file.ts'],
+  );
+});
+
 test('the mux imports one way: frame ← stream ← turns ← session', () => {
   const order = ['frame', 'stream', 'turns', 'session'].map((name) => `shared/mux/${name}.ts`);
   for (const [at, path] of order.entries()) {

@@ -5,10 +5,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ClientHttp2Session, constants } from 'node:http2';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { APP, appTunnel, connectVisitor, startAppTunnel } from './support/carry.js';
+import { APP, appTunnel, appUrl, connectVisitor, startAppTunnel } from './support/carry.js';
 import { startVault, VAULT } from './support/home-tls.js';
 import { answerOf, askOver, http2Visitor } from './support/http2-visitor.js';
 import { type HttpOrigin, startHttpOrigin, startRawOrigin } from './support/origins.js';
+import { requireTool } from './support/require-tool.js';
+import { runTool } from './support/tool-process.js';
 import { until, within } from './support/within.js';
 import { DOMAIN, RelayHome, type RunningRelay } from './support/world.js';
 
@@ -318,4 +320,17 @@ test('where TLS ends at home the client speaks the same HTTP/2', async (t) => {
     Array.from({ length: 30 }, (_, index) => `/${index}${index}`),
   );
   assert.equal((await askOver(visitor, { ':authority': 'other.relay.localhost' })).status, 421);
+});
+
+test('h2load gets every answer over eight connections with sixteen requests at a time', async (t) => {
+  const h2load = requireTool(t, 'h2load', 'nghttp2-client');
+  if (h2load === undefined) return;
+  const origin = await startHttpOrigin(t, (_request, response) => response.end('hello'));
+  const relay = await startAppTunnel(t, origin.url, { http2: 'on' });
+  const here = `--connect-to=127.0.0.1:${relay.port('https')}`;
+  const { stdout } = await runTool(t, h2load, ['-n', '2000', '-c', '8', '-m', '16', here, appUrl(relay, '/')]);
+  assert.match(stdout, /^Application protocol: h2$/m);
+  assert.match(stdout, /2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout/);
+  assert.match(stdout, /^status codes: 2000 2xx/m);
+  assert.ok(origin.connections <= 8 * 16, `${origin.connections} connections to the origin`);
 });

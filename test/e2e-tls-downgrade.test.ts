@@ -304,12 +304,13 @@ test('a relay does not start on a memory that it cannot read', async (t) => {
   await assert.rejects(home.start(t), { code: 'CONFIG_INVALID', message: /protected-hosts.*Restore it from a backup/ });
 });
 
-test('one token cannot protect names without end', (t) => {
-  const hosts = ProtectedHosts.open(temporaryFolder(t), 3);
+test('neither one token nor all together can protect names without end', (t) => {
+  const hosts = ProtectedHosts.open(temporaryFolder(t), { perToken: 3, inAll: 5 });
   const entry = (number: number) => ({ host: `h${number}.example.com`, tokenId: 'a', tls: 'end-to-end' as const });
   for (let number = 0; number < 3; number += 1) hosts.protect(entry(number));
-  assert.throws(() => hosts.protect(entry(3)), { code: 'LIMIT_EXCEEDED' });
-  hosts.protect({ ...entry(3), tokenId: 'b' });
+  assert.throws(() => hosts.protect(entry(3)), { code: 'LIMIT_EXCEEDED', message: /its token has 3 names/ });
+  for (const number of [3, 4]) hosts.protect({ ...entry(number), tokenId: 'b' });
+  assert.throws(() => hosts.protect({ ...entry(5), tokenId: 'c' }), { message: /the relay has 5 names/ });
 });
 
 test('plain HTTP on the TLS port, and TLS without SNI, reach nobody', async (t) => {

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { type ErrorCode, isErrorCode, statusOf } from '../shared/errors.js';
 import { type ErrorPage, type ErrorPageRequest, errorPage, prefersHtml } from '../shared/http/error-page.js';
 import { errorTexts } from '../shared/http/error-texts.js';
+import { codeOf, sourcesIn } from './support/source-files.js';
 
 const CODES = Object.keys(errorTexts).filter(isErrorCode);
 const CHROME = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8';
@@ -23,6 +24,23 @@ function html(code: ErrorCode, changes: Partial<ErrorPageRequest> = {}): string 
 function field(answer: ErrorPage, name: string): string | undefined {
   return answer.fields.find(([candidate]) => candidate === name)?.[1];
 }
+
+test('whoever may read it at home is told that a verb of relay is typed on the VPS', () => {
+  const files = [...sourcesIn('shared'), ...sourcesIn('tunnel-client')];
+  const lines = files.flatMap(({ path, text }) =>
+    codeOf(text)
+      .split('\n')
+      .map((line) => `${path}: ${line.trim()}`),
+  );
+  const verbs = lines.filter((line) =>
+    /\brelay (?:status|cert|token|host|doctor|audit|why|restart|reload)\b/.test(line),
+  );
+  assert.ok(verbs.length > 5);
+  assert.deepEqual(
+    verbs.filter((line) => !/on the VPS/i.test(line)),
+    [],
+  );
+});
 
 test('HTML goes to whoever names text/html, and JSON to everybody else', () => {
   const expected: [accept: string, html: boolean][] = [

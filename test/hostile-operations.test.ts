@@ -128,17 +128,29 @@ test('a config file that becomes a pipe is not read, and one that comes back is'
 test('a client that comes and goes with ever new hostnames floods no operator, and hides no other trouble', () => {
   const budget = new AlertBudget();
   const MINUTE = 60_000;
-  const news = (event: 'tunnel-down' | 'certificate-trouble', subject: string) => {
-    return { event, subject, title: subject, text: 'It happened.', cure: '' };
+  const news = (event: 'tunnel-down' | 'certificate-trouble', subject: string, share = 'noisy') => {
+    return { event, subject, share, title: subject, text: 'It happened.', cure: '' };
   };
   const flood = Array.from({ length: 1_000 }, (_, at) => budget.admit(news('tunnel-down', `h${at}`), at));
   const told = flood.filter((one) => one !== undefined);
   assert.equal(told.length, 20);
   assert.equal(told[0]?.text, 'It happened.');
-  assert.match(told.at(-1)?.text ?? '', /20 of this kind within 1h.*: no more of them for 59m/);
+  assert.match(told.at(-1)?.text ?? '', /20 of this kind about noisy within 1h.*: no more of them for 59m/);
   assert.equal(budget.admit(news('certificate-trouble', 'c'), 30 * MINUTE)?.text, 'It happened.');
+  assert.equal(budget.admit(news('tunnel-down', 'q', 'quiet'), 30 * MINUTE)?.text, 'It happened.');
   const after = budget.admit(news('tunnel-down', 'later'), 61 * MINUTE);
   assert.equal(after?.text, 'It happened. 980 more of this kind were not told: see the log of the relay.');
+});
+
+test('however many tokens are noisy, alerts stay few, and the first about each other token is told', () => {
+  const budget = new AlertBudget();
+  const admit = (share: string) =>
+    budget.admit({ event: 'tunnel-down', subject: 's', share, title: 't', text: 'It happened.', cure: '' }, 1);
+  const told = Array.from({ length: 1_000 }, (_, at) => admit(`noisy${at % 10}`)).filter((one) => one !== undefined);
+  assert.equal(told.length, 60);
+  assert.match(told.at(-1)?.text ?? '', /60 of this kind within 1h.*only the first about each token/);
+  assert.match(admit('quiet')?.text ?? '', /^It happened\./);
+  assert.equal(admit('quiet'), undefined);
 });
 
 test('one token that announces ever new requests takes no watch from another one, nor from the operator', async (t) => {

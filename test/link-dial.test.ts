@@ -5,9 +5,11 @@ import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { TunnelError } from '../shared/errors.js';
 import { dialLink } from '../shared/link.js';
+import { talkToRelay } from './support/carry.js';
 import { LinkServer } from './support/link-pair.js';
 import { acceptLink, type RawConnection, RawLinkServer } from './support/raw-link-server.js';
-import { openingResponse } from './support/raw-web-socket.js';
+import { openingRequest, openingResponse } from './support/raw-web-socket.js';
+import { DOMAIN, RelayHome } from './support/world.js';
 
 /** The dial fails with LINK_LOST and its sockets are closed. */
 async function assertFails(dial: Promise<unknown>, server: RawLinkServer, message: RegExp): Promise<void> {
@@ -47,6 +49,41 @@ for (const [what, [answer, message]] of Object.entries(ANSWERS)) {
     await assertFails(server.dial(), server, message);
   });
 }
+
+test('a relay that speaks another version is told from one that is out of reach', async (t) => {
+  const refusal = (fields: string) => `HTTP/1.1 426 Upgrade Required\r\n${fields}Content-Length: 0\r\n\r\n`;
+  const other = await RawLinkServer.listen(
+    t,
+    'http',
+    answerWith(refusal('X-Sallyport-Error: VERSION_UNSUPPORTED\r\n')),
+  );
+  await assert.rejects(other.dial(), { code: 'VERSION_UNSUPPORTED', message: /does not speak sallyport\.v1\. Update/ });
+  const proxy = await RawLinkServer.listen(t, 'http', answerWith(refusal('')));
+  await assertFails(proxy.dial(), proxy, /Unexpected server response: 426/);
+});
+
+test('a client that does not offer our subprotocol is refused before the upgrade, and counted', async (t) => {
+  const relay = await new RelayHome(t).start(t);
+  const offers: [protocols: string, status: RegExp][] = [
+    ['sallyport.v2', /^HTTP\/1\.1 426 /],
+    ['sallyport.v10, xsallyport.v1', /^HTTP\/1\.1 426 /],
+    ['sallyport.v2, sallyport.v1', /^HTTP\/1\.1 101 /],
+  ];
+  for (const [protocols, status] of offers) {
+    const client = await talkToRelay(t, relay, { servername: DOMAIN });
+    client.send(openingRequest(protocols).replace('Host: localhost', `Host: ${DOMAIN}`));
+    assert.match(await client.until('\r\n\r\n'), status, protocols);
+  }
+  const bare = await talkToRelay(t, relay, { servername: DOMAIN });
+  bare.send(
+    openingRequest()
+      .replace('Host: localhost', `Host: ${DOMAIN}`)
+      .replace(/Sec-WebSocket-Protocol: .*\r\n/, ''),
+  );
+  const answer = await bare.rest();
+  assert.match(answer, /\r\nx-sallyport-error: VERSION_UNSUPPORTED\r\n.*speaks sallyport\.v1\. Update/s);
+  assert.equal(relay.relay.status().refusals.VERSION_UNSUPPORTED, 3);
+});
 
 test('a refused connection is LINK_LOST, with the reason', async () => {
   const closed = createServer().listen(0, '127.0.0.1');

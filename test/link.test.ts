@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { TunnelError } from '../shared/errors.js';
 import { MuxSession } from '../shared/mux/session.js';
 import type { MuxStream } from '../shared/mux/stream.js';
+import { WindowBudget } from '../shared/mux/window-budget.js';
 import { batch, LinkLog, type LinkPair, LinkServer, linkPair } from './support/link-pair.js';
 import { Collector, collect } from './support/mux-pair.js';
 import { acceptLink, type RawConnection, RawLinkServer } from './support/raw-link-server.js';
@@ -72,7 +73,8 @@ for (const scheme of ['http', 'https'] as const) {
 
 /** A mux at each end of a link; the relay opens streams, the client's `onStream` gets them. */
 function muxesOver({ relay, client }: LinkPair, onStream: (stream: MuxStream) => void): [MuxSession, MuxSession] {
-  const limits = { maxStreams: 100, maxWindowBytes: 16 << 20, windowBudgetBytes: 32 << 20, onClose: () => {} };
+  const windows = { maxWindowBytes: 16 << 20, windowBudget: new WindowBudget(32 << 20) };
+  const limits = { maxStreams: 100, ...windows, onClose: () => {} };
   const relayMux = new MuxSession(relay, { ...limits, role: 'server' });
   const clientMux = new MuxSession(client, { ...limits, role: 'client', onStream });
   for (const [link, mux] of [

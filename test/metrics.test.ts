@@ -138,6 +138,26 @@ test('a client measures its tunnels, and the requests of those whose TLS it ends
   assert.ok((after.value('sallyport_client_links_closed_total') ?? 0) >= 1);
 });
 
+test('lines that the access log loses are counted, at the relay and at the client', async (t) => {
+  const origin = await startHttpOrigin(t, (_request, response) => response.end('hello'));
+  const yaml = 'access_log: { to: file, file: /dev/full }';
+  const { relay, client, certificate } = await startVault(t, origin.url, { yaml, clientYaml: yaml });
+  const metricsOf = async () => [(await scrape(relay.port('admin'))).text, client.client.metrics()];
+  const lost = (text: string) =>
+    Number(/^sallyport_(?:client_)?access_log_dropped_lines_total (\d+)$/m.exec(text)?.[1]);
+  assert.deepEqual((await metricsOf()).map(lost), [0, 0]);
+  const visitor = await talkToRelay(t, relay, { servername: VAULT, ca: readFileSync(certificate.caFile) });
+  visitor.send(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\nConnection: close\r\n\r\n`);
+  await visitor.until('hello');
+  visitor.socket.destroy();
+  const counts = await until(5_000, 'a lost line at both', async () => {
+    const all = (await metricsOf()).map(lost);
+    return all.every((count) => count > 0) ? all : undefined;
+  });
+  assert.deepEqual(counts, [1, 1]);
+  assert.equal((await scrape(relay.port('admin'))).value('sallyport_audit_log_lost_records_total'), 0);
+});
+
 test('an origin that refuses is counted at the client by its code, and at the relay', async (t) => {
   const relay = await new RelayHome(t).start(t);
   const { client } = await relay.client(t, [appTunnel('http://127.0.0.1:1')]);

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { TunnelError } from '../shared/errors.js';
 import { INITIAL_WINDOW_BYTES } from '../shared/mux/frame.js';
 import { WRITE_HIGH_WATER_BYTES } from '../shared/mux/stream.js';
+import { WindowBudget } from '../shared/mux/window-budget.js';
 import { dataBytes, FIN, RST } from './support/mux-frames.js';
 import { Collector, collect, muxPair, quiet } from './support/mux-pair.js';
 
@@ -155,8 +156,8 @@ test('a writer of single bytes is stopped after about a thousand of them, and ca
 });
 
 test('windows of many megabytes do not deadlock', async () => {
-  const limits = { maxWindowBytes: 64 << 20, windowBudgetBytes: 256 << 20 };
-  const pair = muxPair({ left: limits, right: limits });
+  const limits = () => ({ maxWindowBytes: 64 << 20, windowBudget: new WindowBudget(256 << 20) });
+  const pair = muxPair({ left: limits(), right: limits() });
   pair.left.ping();
   pair.right.ping();
   await quiet(pair);

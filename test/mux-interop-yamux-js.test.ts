@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { Client, Server, type Stream } from 'yamux-js';
 import { MuxSession, type MuxSessionOptions } from '../shared/mux/session.js';
 import type { MuxStream } from '../shared/mux/stream.js';
+import { WindowBudget } from '../shared/mux/window-budget.js';
 import { ACK, frame, PING } from './support/mux-frames.js';
 import { Collector, collect, turn } from './support/mux-pair.js';
 
@@ -21,7 +22,7 @@ function join(t: TestContext, peer: Client | Server, options: Partial<MuxSession
     batchBytes: 64 * 1024,
     send: (batch: Buffer) => void peer.write(batch, () => session.sent()),
   };
-  const limits = { maxStreams: 256, maxWindowBytes: 1 << 20, windowBudgetBytes: 1 << 20 };
+  const limits = { maxStreams: 256, maxWindowBytes: 1 << 20, windowBudget: new WindowBudget(1 << 20) };
   const role = peer instanceof Client ? 'server' : 'client';
   const session: MuxSession = new MuxSession(transport, { ...limits, role, onClose: () => {}, ...options });
   peer.on('data', (bytes) => setImmediate(() => session.receive(bytes)));

@@ -5,6 +5,7 @@ import { INITIAL_WINDOW_BYTES } from '../shared/mux/frame.js';
 import type { MuxSessionOptions } from '../shared/mux/session.js';
 import type { MuxStream } from '../shared/mux/stream.js';
 import { Waiting } from '../shared/mux/waiting.js';
+import { WindowBudget } from '../shared/mux/window-budget.js';
 import { type Victim, victim } from './support/mux-attacker.js';
 import { ACK, DATA, FIN, frame, PING, RST, SYN, WINDOW_UPDATE } from './support/mux-frames.js';
 import { type Collector, collect, turn } from './support/mux-pair.js';
@@ -63,23 +64,44 @@ interface ClockMock {
   method(object: typeof performance, name: 'now', implementation: () => number): unknown;
 }
 
-test('a reader is credited once it has consumed half a window', async (t) => {
+test('a reader is credited once it has consumed half of the initial window', async (t) => {
   const reader = await Reader.open(t);
   assert.equal(await reader.send(HALF - 1, 1), 0);
   assert.equal(await reader.send(1, 1), HALF);
 });
 
-test('a window doubles while half of it is consumed in less than two round trips', async (t) => {
+test('a window doubles while its usable part, all but one credit, lasts less than a round trip and a half', async (t) => {
   const reader = await Reader.open(t);
   assert.equal(await reader.send(HALF, 1), HALF);
-  assert.equal(await reader.send(HALF, 2 * RTT_MS - 1), HALF + WINDOW);
-  assert.equal(await reader.send(WINDOW, 2 * RTT_MS - 1), WINDOW + 2 * WINDOW);
+  assert.equal(await reader.send(HALF, 1.5 * RTT_MS - 1), HALF + WINDOW);
+  assert.equal(await reader.send(WINDOW, RTT_MS - 1), WINDOW + 2 * WINDOW, 'two thirds of its usable part');
 });
 
-test('a window stays as it is when half of it lasts two round trips', async (t) => {
+test('a window stays as it is when its usable part lasts a round trip and a half', async (t) => {
   const reader = await Reader.open(t);
   await reader.send(HALF, 1);
-  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, 2 * RTT_MS), HALF);
+  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, 1.5 * RTT_MS), HALF);
+});
+
+test('a window that has grown is credited in quarters', async (t) => {
+  const reader = await Reader.open(t);
+  await reader.send(HALF, 1);
+  await reader.send(HALF, 1);
+  await reader.send(WINDOW, 1);
+  assert.equal(await reader.send(WINDOW - 1, 1), 0);
+  assert.equal(await reader.send(1, 1), WINDOW);
+});
+
+test('a window follows the least round trip, not those that its own queue made longer', async (t) => {
+  const reader = await Reader.open(t);
+  for (let id = 2; id < 12; id += 1) {
+    reader.end.session.ping();
+    reader.nowMs += 10 * RTT_MS;
+    reader.end.session.receive(frame(PING, ACK, 0, { length: id }));
+  }
+  assert.equal(reader.end.session.rttMs, 10 * RTT_MS);
+  await reader.send(HALF, 1);
+  for (let round = 0; round < 5; round += 1) assert.equal(await reader.send(HALF, 1.5 * RTT_MS), HALF);
 });
 
 test('a window stays as it is while no round trip is known', async (t) => {
@@ -123,16 +145,16 @@ for (const [how, over] of [
   ],
 ] as const) {
   test(`the windows of a session grow within its budget, which a stream gives back when it ${how}`, async (t) => {
-    const reader = await Reader.open(t, { windowBudgetBytes: 3 * WINDOW });
+    const windowBudget = new WindowBudget(4 * WINDOW);
+    const reader = await Reader.open(t, { windowBudget });
     await reader.send(HALF, 1);
     await reader.send(HALF, 1);
-    assert.equal(await reader.send(WINDOW, 1), WINDOW + 2 * WINDOW);
-    assert.equal(await reader.send(2 * WINDOW, 1), 2 * WINDOW, 'the budget is used up');
-    assert.equal(reader.end.session.borrowWindow(WINDOW), 0);
+    assert.equal(await reader.send(WINDOW, 1), WINDOW + 1.5 * WINDOW, 'half of what was left');
+    assert.equal(windowBudget.usedBytes, 2.5 * WINDOW);
     over(reader);
     await turn();
     assert.equal(reader.stream.alive, false);
-    assert.equal(reader.end.session.borrowWindow(4 * WINDOW), 3 * WINDOW);
+    assert.equal(windowBudget.usedBytes, 0);
   });
 }
 

@@ -138,14 +138,9 @@ test('a relay that does not run is the first thing to mend; a certificate in tro
   assert.deepEqual([missing.failed, missing.exit], [['config'], 78]);
 });
 
-test('relay why follows a request through a running relay, by its admin listener', async (t) => {
+test('relay why follows a request through a running relay, by its control socket', async (t) => {
   const origin = await startHttpOrigin(t, (_request, response) => void response.end('hi'));
   const home = new RelayHome(t);
-  const admin = await freePort();
-  writeFileSync(
-    home.configFile,
-    readFileSync(home.configFile, 'utf8').replace(/admin: "[^"]*"/, `admin: "127.0.0.1:${admin}"`),
-  );
   const { https } = await startRelayProcess(t, home);
   await startTunnelProcess(t, https, home, [appTunnel(origin.url)]);
   const why = async (host: string) => {

@@ -11,6 +11,7 @@ import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
 import { freePort } from './support/free-port.js';
 import { statusUntil } from './support/relay-probe.js';
+import { temporaryFolder } from './support/temporary-folder.js';
 import { runTool } from './support/tool-process.js';
 import { until } from './support/within.js';
 import {
@@ -57,6 +58,22 @@ test('each option either counts at once or waits; what has counted is no change 
     const left = relayChanges(reloaded(running, wanted), wanted);
     assert.deepEqual(left, { applied: [], waiting: counts === 'waiting' ? [option] : [] }, line);
   }
+});
+
+test('a secret that reads otherwise is a change, wherever it stands, and no report holds it', (t) => {
+  const folder = temporaryFolder(t);
+  const parse = (...lines: string[]) =>
+    parseRelayConfig(`domain: example.com\n${lines.join('\n')}\n`, join(folder, 'relay.yaml'), {});
+  const hookIn = (text: string) => {
+    writeFileSync(join(folder, 'hook'), text, { mode: 0o600 });
+    return parse('alerts: { webhook_url_file: hook }');
+  };
+  const running = hookIn('https://hooks.example.net/one');
+  assert.deepEqual(relayChanges(running, hookIn('https://hooks.example.net/one\n')).applied, []);
+  assert.deepEqual(relayChanges(running, hookIn('https://hooks.example.net/two')), {
+    applied: ['alerts'],
+    waiting: [],
+  });
 });
 
 test('HSTS waits for the certificates that it is about, unless it is written', () => {

@@ -1,6 +1,6 @@
 /** What `service install` would do on each kind of machine, and what the processes of a service are given and say. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -91,6 +91,22 @@ test('the files for OpenRC are shell without mistakes', async (t) => {
   for (const name of readdirSync(join(folder, 'openrc'))) {
     const { code, stderr } = await runTool(t, shell, ['-n', join(folder, 'openrc', name)]);
     assert.deepEqual([code, stderr], [0, ''], name);
+  }
+});
+
+test('the files for launchd are property lists that start the program and keep it', async (t) => {
+  const python = requireTool(t, 'python3', 'python3');
+  if (python === undefined) return;
+  const reader = 'import json, plistlib, sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))';
+  const verbs = { relay: /^exec .* relay serve --config \S+$/, tunnel: /^exec .* tunnel up --config \S+$/ };
+  for (const [program, command] of Object.entries(verbs)) {
+    const file = readFileSync(join(folder, 'launchd', `sallyport.${program}.plist`));
+    const { code, stdout, stderr } = await runTool(t, python, ['-c', reader], file);
+    assert.equal(code, 0, stderr);
+    const { Label, ProgramArguments, RunAtLoad, KeepAlive, ExitTimeOut, Umask } = JSON.parse(stdout);
+    assert.deepEqual([Label, RunAtLoad, KeepAlive, Umask], [`sallyport.${program}`, true, true, 0o077]);
+    assert.match(ProgramArguments.at(-1), command);
+    assert.ok(ExitTimeOut > 30, 'longer than the drain');
   }
 });
 

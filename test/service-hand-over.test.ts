@@ -1,5 +1,6 @@
 /** `relay restart`: a new process takes the place of the old one while visitors keep coming; nobody notices. */
 import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -8,6 +9,7 @@ import { connect as connectTcp } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
+import { askRelay } from '../relay-server/ops/control-socket.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site } from './support/fault-visitor.js';
 import { freePort } from './support/free-port.js';
@@ -266,6 +268,44 @@ test('a successor that cannot start changes nothing: the old relay goes on and s
   assert.deepEqual([answer.status, world.relay.child.exitCode], [200, null]);
   assert.notEqual(await restart(t, world), world.relay.pid);
   assert.equal((await ask(world.site('app'))).status, 200);
+});
+
+test('a successor that cannot use a new state_dir leaves the old relay in its own folder, and it says why', async (t) => {
+  const world = await startService(t);
+  if (world === undefined) return;
+  const { home } = world;
+  const { stateDir } = home.config;
+  const text = readFileSync(home.configFile, 'utf8');
+  writeFileSync(home.configFile, text.replace('state_dir: state', 'state_dir: relay.yaml/nowhere'));
+  await assert.rejects(askRelay(stateDir, 'restart'), {
+    code: 'CONFIG_INVALID',
+    message: /Cannot restart: the new process ended with 78\. The old one goes on; look at the log/,
+  });
+  assert.ok(world.relay.lines.some((line) => line.includes('relay.yaml')));
+  assert.equal((await ask({ ...world.site('app'), host: home.config.domain })).status, 404);
+  assert.deepEqual(await askRelay(stateDir, 'reload'), { applied: [], waiting: ['state_dir'] });
+  writeFileSync(home.configFile, text);
+  assert.notEqual(await restart(t, world), world.relay.pid);
+});
+
+test('a parent that is no predecessor is left alone, also when it knows how one begins', async (t) => {
+  for (const env of [{}, { SALLYPORT_SUCCESSION: 'guessed' }]) {
+    const home = new RelayHome(t);
+    const args = ['serve', '--config', home.configFile];
+    const child = fork(RELAY_PROGRAM, args, { env: { ...process.env, ...env, NOTIFY_SOCKET: '' }, silent: true });
+    t.after(() => child.kill('SIGKILL'));
+    const messages: unknown[] = [];
+    child.on('message', (message) => {
+      messages.push(message);
+      child.send('nonsense');
+    });
+    const { stateDir } = home.config;
+    await until(10_000, 'the relay', () => askRelay(stateDir, 'reload').catch(() => undefined));
+    assert.ok(!messages.includes('ready') && child.connected);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    assert.deepEqual(await ended, [0, null]);
+  }
 });
 
 test('raw TCP ports go over, too: who connects during the restart is served after it', async (t) => {

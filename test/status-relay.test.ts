@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { doorAt } from '../relay-server/find-relay.js';
 import { AdminListener } from '../relay-server/ops/admin-listener.js';
+import { ControlSocket } from '../relay-server/ops/control-socket.js';
 import { formatRelayStatus } from '../relay-server/ops/relay-status.js';
 import { fetchRelayStatus, runStatus } from '../relay-server/status-command.js';
 import { adminSubject, relayStatus } from './support/relay-status.js';
@@ -17,7 +19,7 @@ async function configWith(t: TestContext, admin: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-relay-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const path = join(folder, 'relay.yaml');
-  await writeFile(path, `domain: example.com\nlisten: { admin: ${JSON.stringify(admin)} }\n`);
+  await writeFile(path, `domain: example.com\nstate_dir: .\nlisten: { admin: ${JSON.stringify(admin)} }\n`);
   return path;
 }
 
@@ -62,13 +64,26 @@ test('a relay without anything says none, and an old certificate says expired', 
   assert.match(text, /SESSIONS: none\n\nTUNNELS: none\n\n[\s\S]*\(expired\)\n\nREFUSALS BY CODE: none$/);
 });
 
+test("of an end-to-end tunnel it says that its certificate is not the relay's to know", () => {
+  const [tunnel] = relayStatus().tunnels;
+  const text = formatRelayStatus(
+    relayStatus({ tunnels: tunnel ? [tunnel, { ...tunnel, tls: 'end-to-end' }] : [] }),
+    NOW_MS,
+  );
+  assert.match(
+    text,
+    /\n {2}home {2}online .* end-to-end .*\n {2}End-to-end: whether it has its certificate is known at home/,
+  );
+  assert.doesNotMatch(formatRelayStatus(relayStatus(), NOW_MS), /known at home/);
+});
+
 test('the text escapes what clients chose', () => {
   const [session] = relayStatus().sessions;
   const hostile = relayStatus({ sessions: session ? [{ ...session, tokenName: '\x1b[2J\u202e' }] : [] });
   assert.doesNotMatch(formatRelayStatus(hostile).replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
 });
 
-test('the command asks the admin listener of its config', async (t) => {
+test('without a control socket the command asks the admin listener of its config', async (t) => {
   const admin = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   t.after(() => admin.close());
   for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
@@ -91,9 +106,22 @@ test('a relay that does not run is LINK_LOST, and says how to start it', async (
   });
 });
 
-test('a config without an admin listener is CONFIG_INVALID', async (t) => {
+test('without an admin listener the control socket is asked alone', async (t) => {
   const config = await configWith(t, 'off');
-  await assert.rejects(runStatus({ config }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
+  await assert.rejects(runStatus({ config }, { print: assert.fail }), {
+    code: 'LINK_LOST',
+    message: `Cannot ask the relay at ${join(dirname(config), 'control.sock')}: it is not running. Start it with \`relay serve\`.`,
+  });
+  await assert.rejects(runStatus({ config, tcp: true }, { print: assert.fail }), {
+    code: 'CONFIG_INVALID',
+    message: 'Cannot ask the relay: it has no admin listener. Set listen.admin.',
+  });
+  const verb = () => Promise.reject(new Error('nobody asked for that'));
+  const socket = await ControlSocket.open(dirname(config), { reload: verb, restart: verb }, adminSubject());
+  t.after(() => socket.close());
+  const lines: string[] = [];
+  await runStatus({ config, json: true }, { print: (line) => void lines.push(line) });
+  assert.equal(JSON.parse(lines.join('')).domain, 'example.com');
 });
 
 test('another program at the admin address is LINK_LOST', async (t) => {
@@ -104,7 +132,7 @@ test('another program at the admin address is LINK_LOST', async (t) => {
     head('{}'),
     head('<html>'),
   ]) {
-    await assert.rejects(fetchRelayStatus(await impostor(t, answer)), { code: 'LINK_LOST' }, answer);
+    await assert.rejects(fetchRelayStatus(doorAt(await impostor(t, answer))), { code: 'LINK_LOST' }, answer);
   }
 });
 
@@ -148,6 +176,6 @@ test('--watch --json is one object per line, and a wrong configuration ends it',
     seen.map((line) => JSON.parse(line).domain),
     ['example.com', 'example.com'],
   );
-  const off = await configWith(t, 'off');
-  await assert.rejects(runStatus({ config: off, watch: true }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
+  const wrong = await configWith(t, 'nowhere');
+  await assert.rejects(runStatus({ config: wrong, watch: true }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
 });

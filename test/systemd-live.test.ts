@@ -105,6 +105,63 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.match(await systemd.shell(`journalctl -u ${RELAY} -o cat; systemctl status ${RELAY} || true`), /./);
   });
 
+  test('the token of the client may be a credential, which only root can read and no config file holds', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const folder = '/var/lib/sallyport-tunnel';
+    const made = await systemd.shell(`relay token create box --host own.relay.localhost --json --config ${CONFIG}`);
+    const { token } = JSON.parse(made);
+    await systemd.shell('mkdir -p -m 700 /etc/credstore');
+    await systemd.shell(`umask 077; echo '${token}' >/etc/credstore/sallyport-tunnel.token`);
+    await systemd.shell(`mkdir -p ${folder} && cp /var/lib/sallyport/state/local-ca/ca.pem ${folder}/ca.pem`);
+    const lines = [
+      'relay_url: https://relay.localhost',
+      'relay_address: 127.0.0.1:443',
+      'relay_ca_file: ca.pem',
+      'tunnels:',
+      '  - { name: own, host: own.relay.localhost, origin: "http://127.0.0.1:9180" }',
+    ];
+    await systemd.shell(`printf '%s\\n' '${lines.join("' '")}' >${folder}/tunnel.yaml`);
+    await systemd.shell('tunnel service install');
+    assert.match(await systemd.property(TUNNEL, 'StatusText'), /serving, 1 of 1 tunnels online/);
+    const pid = await systemd.property(TUNNEL, 'MainPID');
+    assert.doesNotMatch(await systemd.shell(`cat /proc/${pid}/status`), /^Uid:\s+0\b/m);
+    const seen = await systemd.shell(`tr '\\0' '\\n' </proc/${pid}/environ; tr '\\0' ' ' </proc/${pid}/cmdline`);
+    assert.match(seen, /^CREDENTIALS_DIRECTORY=/m);
+    assert.ok(!seen.includes(token));
+  });
+
+  test('a backup moves the relay: clients keep their tokens and their CA; a token that is rotated keeps its old client out', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const config = '/var/lib/sallyport-tunnel/tunnel.yaml';
+    await systemd.shell(`eval "$(cat /run/join) --config ${config}"`);
+    const tunnel = '  - { name: own, host: own.relay.localhost, origin: "http://127.0.0.1:9180" }';
+    await systemd.shell(`echo '${tunnel}' >>${config}; echo 'relay_address: 127.0.0.1:443' >>${config}`);
+    await systemd.shell('tunnel service install');
+    const isOnline = async () =>
+      /1 of 1 tunnels online/.test(await systemd.property(TUNNEL, 'StatusText')) ? true : undefined;
+    await until(10_000, 'the tunnel', isOnline);
+
+    // The old VPS, which then is no more; and the new one.
+    await systemd.shell('tar --create --gzip --directory /var/lib/sallyport --file /root/sallyport.tgz .');
+    await systemd.shell('relay service uninstall && rm -rf /var/lib/sallyport /var/lib/private/sallyport');
+    await until(10_000, 'the loss', async () => ((await isOnline()) === undefined ? true : undefined));
+    await systemd.shell('mkdir -m 700 /var/lib/sallyport');
+    await systemd.shell('tar --extract --directory /var/lib/sallyport --file /root/sallyport.tgz');
+    await systemd.shell(`relay service install --config ${CONFIG}`);
+    await until(30_000, 'the client at the new relay', isOnline);
+    assert.equal((await systemd.shell(ASK)).trim(), '404');
+
+    const rotated = await systemd.shell(`relay token rotate home --config ${CONFIG}`);
+    const stopped = async () => ((await systemd.property(TUNNEL, 'ActiveState')) === 'failed' ? true : undefined);
+    await until(10_000, 'the end of the old token', stopped);
+    assert.equal(await systemd.property(TUNNEL, 'ExecMainStatus'), '77');
+    await systemd.shell(`${rotated.trim()} --config ${config}`);
+    await systemd.shell('systemctl restart sallyport-tunnel');
+    assert.equal(await isOnline(), true);
+  });
+
   test('tunnel service install serves through the relay, and uninstall leaves nothing but what was stored', async (t) => {
     const systemd = await relayMachine(t);
     if (systemd === undefined) return;

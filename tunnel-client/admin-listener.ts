@@ -6,7 +6,14 @@
  * Owned by: the verb `tunnel up`.
  */
 import type { Address } from '../shared/address.js';
-import { AdminServer, type Answer, jsonAnswer, readinessAnswer, textAnswer } from '../shared/admin-server.js';
+import {
+  AdminServer,
+  type Answer,
+  jsonAnswer,
+  type Readiness,
+  readinessAnswer,
+  textAnswer,
+} from '../shared/admin-server.js';
 import { EXPOSITION_TYPE } from '../shared/metrics/exposition.js';
 import type { ClientStatus } from './client-status.js';
 
@@ -27,14 +34,16 @@ export function listenForAdmin(address: Address, subject: AdminSubject): Promise
 
 function answer(path: string, subject: AdminSubject): Answer {
   if (path === '/healthz') return textAnswer(200, 'ok');
-  if (path === '/readyz') return readinessAnswer(readiness(subject.status()));
+  if (path === '/readyz') return readinessAnswer(readiness(subject.status()), 'operator');
   if (path === '/metrics') return { status: 200, contentType: EXPOSITION_TYPE, body: subject.metrics() };
   if (path === '/api/v1/status') return jsonAnswer(subject.status());
   return textAnswer(404, 'Cannot find that. Ask for /healthz, /readyz, /metrics or /api/v1/status.');
 }
 
-function readiness({ state, tunnels, lastError }: ClientStatus): true | string {
-  if (state !== 'serving') return lastError === undefined ? state : `${state}, ${lastError.code}`;
+function readiness({ state, tunnels, lastError }: ClientStatus): Readiness {
+  if (state !== 'serving') {
+    return { check: state, reason: lastError === undefined ? state : `${state}, ${lastError.code}` };
+  }
   const missing = tunnels.filter((tunnel) => tunnel.state !== 'online').map(({ name }) => name);
-  return missing.length === 0 ? true : `not online: ${missing.join(', ')}`;
+  return missing.length === 0 ? true : { check: 'tunnels', reason: `not online: ${missing.join(', ')}` };
 }

@@ -5,8 +5,8 @@
  * derived, not stored: from the machine, and from what is run (a config file, or the address of a one-off tunnel).
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { readTextFile } from '../shared/bounded-file.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
 /** 22 characters that name this client to relays, and tell them nothing about the machine. */
@@ -22,7 +22,7 @@ export function clientIdOf(config: TunnelConfig, oneOff: boolean): string {
 function machineId(): string {
   for (const file of ['/etc/machine-id', '/var/lib/dbus/machine-id']) {
     try {
-      const id = readFileSync(file, 'utf8').trim();
+      const id = readTextFile(file).text.trim();
       if (id !== '') return id;
     } catch {
       // Containers and other systems have none.

@@ -23,15 +23,20 @@ export interface ClientFacts {
   readonly counts: ClientCounts;
   readonly tunnels: Iterable<ClientTunnel>;
   readonly process: ProcessMetrics;
+  /** Lines that the access log had to leave out since the start. */
+  readonly droppedLines: number;
 }
 
 const SECOND_MS = 1_000;
 
 /** All of it as text. */
-export function clientMetrics({ status, counts, tunnels, process }: ClientFacts): string {
+export function clientMetrics({ status, counts, tunnels, process, droppedLines }: ClientFacts): string {
   const to = new Exposition();
   exposeLink(to, status, counts);
   exposeTunnels(to, status.tunnels, [...tunnels]);
+  to.counter('sallyport_client_access_log_dropped_lines_total', 'Lines that disk or stderr did not take', [
+    [droppedLines],
+  ]);
   process.expose(to);
   return to.text;
 }

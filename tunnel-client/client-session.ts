@@ -13,6 +13,7 @@ import type { Link } from '../shared/link.js';
 import { LiveLink } from '../shared/live-link.js';
 import type { Log } from '../shared/log.js';
 import { type Claimed, type Denied, readRelayMessage } from '../shared/messages.js';
+import { WindowBudget } from '../shared/mux/window-budget.js';
 import { Backoff } from './backoff.js';
 import { claimRetryMs } from './claim-retry.js';
 import type { ClientTunnel } from './client-tunnel.js';
@@ -55,6 +56,7 @@ export class ClientSession {
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #backoff = new Backoff();
   readonly #stop = new AbortController();
+  readonly #windowBudget = new WindowBudget(WINDOW_BUDGET_BYTES);
   readonly #wantedLinks: number;
   readonly #heartbeatMs: number;
   #state: 'serving' | 'draining' | 'closed' = 'serving';
@@ -121,7 +123,7 @@ export class ClientSession {
       heartbeat: { ...DEFAULT_HEARTBEAT, intervalMs: this.#heartbeatMs },
       maxStreams: MAX_STREAMS,
       maxWindowBytes: MAX_WINDOW_BYTES,
-      windowBudgetBytes: Math.floor(WINDOW_BUDGET_BYTES / this.#wantedLinks),
+      windowBudget: this.#windowBudget,
       onStream: (stream) => {
         new OriginConnection(stream, { ...this.#options, tunnel: (name) => this.#options.tunnels.get(name) });
       },

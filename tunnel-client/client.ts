@@ -156,6 +156,7 @@ export class Client {
       counts: this.#counts,
       tunnels: this.#tunnels.values(),
       process: this.#processMetrics,
+      droppedLines: this.#access.dropped,
     });
   }
 

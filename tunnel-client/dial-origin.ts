@@ -20,8 +20,10 @@ export interface DialOriginOptions {
   readonly borrows?: boolean;
   /** The name for SNI when the origin is an IP address: the public hostname. */
   readonly serverName: string;
-  /** `reads` tells how the socket is read; undefined: by its 'data' events, as every socket with TLS. */
-  /** A connection that speaks HTTP/1.1, or whatever the visitor does: the socket, but for an h2c origin. */
+  /**
+   * A connection that speaks HTTP/1.1, or whatever the visitor does: the socket, but for an h2c origin. `reads` tells how
+   * it is read; undefined: by its 'data' events, as every socket with TLS.
+   */
   readonly onOpen: (socket: Duplex, reads: BorrowedReads | undefined) => void;
   readonly onFail: (error: TunnelError) => void;
 }

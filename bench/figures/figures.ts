@@ -3,8 +3,9 @@
  */
 import { TunnelError } from '../../shared/errors.js';
 import type { Figure } from '../figure.js';
+import { allocations } from './allocations.js';
 import { crowdMemory } from './crowd-memory.js';
-import { distance } from './distance.js';
+import { distances } from './distance.js';
 import { bulkDownload } from './download.js';
 import { http2Requests } from './http2.js';
 import { idleMemory } from './idle-memory.js';
@@ -15,12 +16,14 @@ import { newVisitors } from './new-visitors.js';
 import { parallelDownloads } from './parallel-downloads.js';
 import { reconnect } from './reconnect.js';
 import { smallRequests } from './small-requests.js';
+import { stalledLink } from './stalled-link.js';
 import { stalledVisitors } from './stalled-visitors.js';
 import { bulkUpload } from './upload.js';
 import { webSocketEcho } from './web-socket.js';
 
 const ALL: readonly Figure[] = [
   smallRequests,
+  allocations,
   bulkDownload,
   newVisitors,
   bulkUpload,
@@ -29,7 +32,8 @@ const ALL: readonly Figure[] = [
   lightSwitch,
   http2Requests,
   webSocketEcho,
-  distance,
+  ...distances,
+  stalledLink,
   idleMemory,
   crowdMemory,
   stalledVisitors,

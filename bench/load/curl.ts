@@ -42,6 +42,13 @@ export async function downloadFor(scene: Scene, port: number, path: string, seco
   return transfer;
 }
 
+/** A visitor who asks for something small and gives up after `patienceSeconds`. Resolves with whether it was answered. */
+export async function isAnswered(scene: Scene, port: number, path: string, patienceSeconds: number): Promise<boolean> {
+  const flags = ['--max-time', String(patienceSeconds)];
+  const { status } = await runCurl(scene, port, path, flags, (patienceSeconds + 15) * 1_000, [0, EXIT_TIME_IS_UP]);
+  return status === 200;
+}
+
 async function runCurl(
   scene: Scene,
   port: number,

@@ -6,6 +6,8 @@
  * distance. All connections share the rate of a direction; each holds no more than the line itself and a router's buffer
  * would, and then stops reading.
  *
+ * SIGUSR2 lets its oldest connection stand still, and another one lets it go on: nothing is lost, and nobody is told.
+ *
  * Arguments: the port to forward to, one way's delay in milliseconds, megabytes per second. Says `listening PORT`.
  */
 import { connect, createServer, type Socket } from 'node:net';
@@ -48,6 +50,7 @@ class Carrier {
   readonly #queue: Parcel[] = [];
   #queuedBytes = 0;
   #hasEnded = false;
+  #isStill = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(from: Socket, to: Socket, lane: Lane) {
@@ -60,6 +63,12 @@ class Carrier {
     to.on('drain', () => this.#deliver());
     // Not when `from` closes: what it sent is still on its way.
     to.on('close', () => this.#onReceiverClosed());
+  }
+
+  /** Delivers nothing until it is called with false. */
+  standStill(isStill: boolean): void {
+    this.#isStill = isStill;
+    this.#deliver();
   }
 
   #onData(chunk: Buffer): void {
@@ -76,15 +85,19 @@ class Carrier {
 
   #schedule(): void {
     const next = this.#queue[0];
-    if (next === undefined || this.#timer !== undefined || this.#to.writableLength > MAX_WAITING_BYTES) return;
+    if (next === undefined || this.#timer !== undefined || this.#isFull) return;
     this.#timer = setTimeout(() => this.#deliver(), next.dueAtMs - performance.now());
+  }
+
+  get #isFull(): boolean {
+    return this.#isStill || this.#to.writableLength > MAX_WAITING_BYTES;
   }
 
   #deliver(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const now = performance.now();
-    while (this.#to.writableLength <= MAX_WAITING_BYTES) {
+    while (!this.#isFull) {
       const next = this.#queue[0];
       if (next === undefined || next.dueAtMs > now) break;
       this.#queue.shift();
@@ -114,6 +127,17 @@ const [port = 0, delayMs = 0, megabytesPerSecond = 0] = process.argv.slice(2).ma
 const there = new Lane(delayMs, megabytesPerSecond * 1_000);
 const back = new Lane(delayMs, megabytesPerSecond * 1_000);
 
+/** In the order of their coming. */
+const connections = new Set<readonly Carrier[]>();
+let still: readonly Carrier[] | undefined;
+
+function toggleOldest(): void {
+  const isStill = still === undefined;
+  if (isStill) [still] = connections;
+  for (const carrier of still ?? []) carrier.standStill(isStill);
+  if (!isStill) still = undefined;
+}
+
 function join(near: Socket): void {
   const far = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true });
   for (const [socket, other] of [
@@ -123,9 +147,12 @@ function join(near: Socket): void {
     // What was lost by one end is lost to the other, and nothing that waits is worth delivering.
     socket.on('error', () => other.destroy());
   }
-  new Carrier(near, far, there);
-  new Carrier(far, near, back);
+  const connection = [new Carrier(near, far, there), new Carrier(far, near, back)];
+  connections.add(connection);
+  near.once('close', () => connections.delete(connection));
 }
+
+process.on('SIGUSR2', toggleOldest);
 
 const server = createServer({ allowHalfOpen: true, noDelay: true }, join);
 server.listen(0, '127.0.0.1', () => {

@@ -3,6 +3,7 @@
  */
 import { DEFAULT_HEARTBEAT } from '../../shared/heartbeat.js';
 import type { LiveLinkOptions } from '../../shared/live-link.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 
 const MIB = 1024 * 1024;
 
@@ -13,7 +14,7 @@ export function linkOptions(role: 'relay' | 'client'): LiveLinkOptions {
     heartbeat: DEFAULT_HEARTBEAT,
     maxStreams: 1_024,
     maxWindowBytes: 16 * MIB,
-    windowBudgetBytes: 16 * MIB,
+    windowBudget: new WindowBudget(16 * MIB),
     onMessage: () => {},
     onClose: () => process.exit(),
   };

@@ -20,6 +20,7 @@ export function relayConfig(port: number, { cert, key }: CertificatePaths, optio
   return `domain: ${RELAY_HOST}
 listen: { https: "127.0.0.1:${port}", http: off, admin: off }
 state_dir: state
+http2: on
 ${workers === undefined ? '' : `workers: ${workers}\n`}tls:
   mode: files
   certificates:

@@ -21,6 +21,8 @@ export interface SallyportRelayOptions extends RelayConfigOptions {
   readonly name: string;
   /** The dist folder whose programs run. */
   readonly build?: string;
+  /** For the Node of both programs, beside those of the run. */
+  readonly nodeFlags?: readonly string[];
 }
 
 export class SallyportRelay {
@@ -31,6 +33,7 @@ export class SallyportRelay {
   readonly #scene: Scene;
   readonly #build: string;
   readonly #configFile: string;
+  readonly #nodeFlags: readonly string[];
   #program: Program | undefined;
 
   private constructor(scene: Scene, port: number, options: SallyportRelayOptions) {
@@ -39,6 +42,7 @@ export class SallyportRelay {
     this.folder = join(scene.folder, options.name);
     this.#scene = scene;
     this.#build = resolve(options.build ?? OWN_BUILD);
+    this.#nodeFlags = options.nodeFlags ?? [];
     mkdirSync(this.folder);
     const text = relayConfig(port, scene.world.certificate, options);
     this.#configFile = scene.writeConfig(join(options.name, 'relay.yaml'), text);
@@ -54,6 +58,11 @@ export class SallyportRelay {
 
   get pid(): number {
     return this.#program?.pid ?? 0;
+  }
+
+  /** Calls `listener` with each line that its present process says. */
+  onLine(listener: (line: string) => void): void {
+    this.#program?.onLine(listener);
   }
 
   /** Starts the process; resolves when it accepts connections. */
@@ -73,7 +82,7 @@ export class SallyportRelay {
   /** Starts one of the two programs of the same build. */
   startNode(program: string, part: string, args: readonly string[]): Program {
     const main = join(this.#build, program, 'main.js');
-    const flags = this.#scene.world.nodeFlags(`${this.name}-${part}`);
+    const flags = [...this.#scene.world.nodeFlags(`${this.name}-${part}`), ...this.#nodeFlags];
     // Its own runtime folder: the status socket of a client that runs on this machine stays where it is.
     const env = { XDG_RUNTIME_DIR: this.folder };
     return this.#scene.programs.start(process.execPath, [...flags, main, ...args], env);

@@ -3,6 +3,7 @@
  */
 import { join } from 'node:path';
 import { VISITOR_HOST } from '../certificate.js';
+import type { Program } from '../programs.js';
 import type { Scene } from '../scene.js';
 import { tunnelConfig } from './sallyport-config.js';
 import { SallyportRelay, type SallyportRelayOptions } from './sallyport-relay.js';
@@ -11,22 +12,31 @@ import type { Subject, SubjectKind } from './subject.js';
 export const sallyport: SubjectKind = {
   name: 'sallyport',
   missing: () => undefined,
-  start: (scene) => startSallyport(scene, { name: 'sallyport' }),
+  start: async (scene) => (await startSallyport(scene, { name: 'sallyport' })).subject,
 };
 
 /** The same with two TLS workers at the relay. */
 export const sallyportWorkers: SubjectKind = {
   name: 'sallyport-workers',
   missing: () => undefined,
-  start: (scene) => startSallyport(scene, { name: 'sallyport-workers', workers: 2 }),
+  start: async (scene) => (await startSallyport(scene, { name: 'sallyport-workers', workers: 2 })).subject,
 };
 
 /** Another build of Sallyport, to compare with. */
 export function otherSallyport(build: string): SubjectKind {
-  return { name: 'other', missing: () => undefined, start: (scene) => startSallyport(scene, { name: 'other', build }) };
+  const start = async (scene: Scene) => (await startSallyport(scene, { name: 'other', build })).subject;
+  return { name: 'other', missing: () => undefined, start };
 }
 
-async function startSallyport(scene: Scene, options: SallyportRelayOptions): Promise<Subject> {
+/** A subject, and its two programs for a figure that looks into them. */
+export interface RunningSallyport {
+  readonly subject: Subject;
+  readonly relay: SallyportRelay;
+  readonly client: Program;
+}
+
+/** Starts both programs; resolves when the tunnel is up. */
+export async function startSallyport(scene: Scene, options: SallyportRelayOptions): Promise<RunningSallyport> {
   const relay = await SallyportRelay.start(scene, options);
   const text = tunnelConfig({
     relayPort: relay.port,
@@ -47,5 +57,5 @@ async function startSallyport(scene: Scene, options: SallyportRelayOptions): Pro
     },
     { name: 'client', pid: client.pid, side: 'home' },
   ] as const;
-  return { name: relay.name, what: 'relay and client', port: relay.port, parts };
+  return { subject: { name: relay.name, what: 'relay and client', port: relay.port, parts }, relay, client };
 }

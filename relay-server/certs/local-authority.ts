@@ -9,6 +9,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { checkPrivate, createFileExclusive, isCode, makePrivateFolder } from '../../shared/atomic-file.js';
+import { readFileBytes } from '../../shared/bounded-file.js';
 import { TunnelError } from '../../shared/errors.js';
 
 const DAY_MS = 86_400_000;
@@ -74,7 +75,7 @@ function readKey(keyFile: string, certFile: string): string {
 
 function readText(file: string): string {
   try {
-    return fs.readFileSync(file, 'utf8');
+    return readFileBytes(file).toString();
   } catch (error) {
     if (!isCode(error, 'EACCES')) throw unusable(file, messageOf(error), error);
     const cure = 'Run the relay as the owner of the state folder.';

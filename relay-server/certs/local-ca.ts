@@ -16,6 +16,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
+import { readFileBytes } from '../../shared/bounded-file.js';
 import {
   type CertificateLog,
   type CertificateSource,
@@ -189,7 +190,7 @@ export class LocalCa implements CertificateSource {
   /** The certificate made earlier; undefined when there is none that still serves: another is cheap. */
   #readFile(name: string): KeyAndCertificate | undefined {
     try {
-      const pem = fs.readFileSync(this.#fileOf(name), 'utf8');
+      const pem = readFileBytes(this.#fileOf(name)).toString();
       const certificate = new X509Certificate(pem.slice(pem.indexOf('-----BEGIN CERTIFICATE')));
       const usable =
         certificate.subjectAltName === `DNS:${name}` &&

@@ -22,6 +22,8 @@ export interface OwnSiteOptions {
   readonly isTrusted: (address: string) => boolean;
   /** A new link; `closed` resolves when its socket is gone. */
   readonly onLink: (link: Link, closed: Promise<void>, address: string, tlsEndsElsewhere: boolean) => void;
+  /** A link was refused before it began. */
+  readonly refused: (code: ErrorCode) => void;
 }
 
 /** What is known of a connection. */
@@ -87,8 +89,10 @@ export class OwnSite {
       socket.once('close', () => resolve());
     });
     const { address, elsewhere } = this.#clientOf(request, known.visitor);
-    const onLink = (link: Link) => this.#options.onLink(link, closed, address, elsewhere);
-    this.#acceptor.accept(request, socket, head, onLink, known.exporter);
+    const { onLink, refused } = this.#options;
+    const accepted = (link: Link) => onLink(link, closed, address, elsewhere);
+    const isOurVersion = this.#acceptor.accept(request, socket, head, accepted, known.exporter);
+    if (!isOurVersion) refused('VERSION_UNSUPPORTED');
   };
 
   /** The client's address; a trusted proxy that forwards HTTP ends TLS itself and names the client in a field. */

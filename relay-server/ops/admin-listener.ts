@@ -6,7 +6,17 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Address } from '../../shared/address.js';
-import { AdminServer, type Answer, jsonAnswer, readinessAnswer, textAnswer } from '../../shared/admin-server.js';
+import {
+  AdminServer,
+  type AdminServerOptions,
+  type Answer,
+  type Asker,
+  answerKnown,
+  jsonAnswer,
+  type Readiness,
+  readinessAnswer,
+  textAnswer,
+} from '../../shared/admin-server.js';
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import { asTunnelError } from '../../shared/errors.js';
 import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
@@ -23,8 +33,8 @@ export interface AdminSubject extends WatchSubject {
   status(): RelayStatus;
   /** In Prometheus's text format. */
   metrics(): string;
-  /** True, or the reason why visitors should not be sent here (yet, or any more). */
-  ready(): true | string;
+  /** Whether visitors should be sent here. */
+  ready(): Readiness;
   tokens(): readonly TokenEntry[];
   /** Clients that it has met, connected or not. */
   devices(): readonly DeviceEntry[];
@@ -42,12 +52,12 @@ const API = '/api/v1';
 const ACTIONS = /^\/api\/v1\/certificates\/(reload$|([^/]+)\/renew$)/;
 const OPENAPI_FILE = 'config/openapi/relay.json';
 
-type Question = (subject: AdminSubject) => Answer;
+type Question = (subject: AdminSubject, who: Asker) => Answer;
 
 /** All that can be read, by path. */
 const QUESTIONS: ReadonlyMap<string, Question> = new Map<string, Question>([
   ['/healthz', () => textAnswer(200, 'ok')],
-  ['/readyz', (subject) => readinessAnswer(subject.ready())],
+  ['/readyz', (subject, who) => readinessAnswer(subject.ready(), who)],
   ['/metrics', (subject) => ({ status: 200, contentType: EXPOSITION_TYPE, body: subject.metrics() })],
   [`${API}/status`, (subject) => jsonAnswer(subject.status())],
   [`${API}/sessions`, (subject) => jsonAnswer(subject.status().sessions)],
@@ -73,13 +83,7 @@ export class AdminListener {
    * @throws {TunnelError} CONFIG_INVALID when the address cannot be taken.
    */
   static async listen(address: Address, subject: AdminSubject, given?: number): Promise<AdminListener> {
-    const options = {
-      option: 'listen.admin',
-      isAction: (path: string) => ACTIONS.test(path),
-      token: () => subject.adminToken?.(),
-      answer: (path: string, request: IncomingMessage, response: ServerResponse) =>
-        answerWatch(request, response, subject) ? undefined : answer(path, request, subject),
-    };
+    const options = { option: 'listen.admin', token: () => subject.adminToken?.(), ...questionsOf(subject) };
     return new AdminListener(await AdminServer.listen(address, options, given));
   }
 
@@ -99,10 +103,27 @@ export class AdminListener {
   }
 }
 
-function answer(path: string, request: IncomingMessage, subject: AdminSubject): Answer | Promise<Answer> {
+/** Answers a request that came by a way that only the operator has. */
+export function answerOperator(
+  request: IncomingMessage,
+  response: ServerResponse,
+  subject: AdminSubject,
+): Promise<void> {
+  return answerKnown(request, response, questionsOf(subject));
+}
+
+function questionsOf(subject: AdminSubject): Pick<AdminServerOptions, 'isAction' | 'answer'> {
+  return {
+    isAction: (path) => ACTIONS.test(path),
+    answer: (path, request, response, who) =>
+      answerWatch(request, response, subject) ? undefined : answer(path, request, subject, who),
+  };
+}
+
+function answer(path: string, request: IncomingMessage, subject: AdminSubject, who: Asker): Answer | Promise<Answer> {
   if (request.method === 'POST') return act(path, subject);
   const question = QUESTIONS.get(path);
-  if (question !== undefined) return question(subject);
+  if (question !== undefined) return question(subject, who);
   return textAnswer(404, `Cannot find that. Ask for ${[...QUESTIONS.keys()].join(', ')}.`);
 }
 

@@ -1,7 +1,7 @@
 /**
  * AdminToken: the secret that the admin listener asks for when the operator has put one into the state folder, in the file
  * `admin-token`. Without the file it asks for none. It is read at every question, so that writing and removing it counts at
- * once, and the verbs of `relay`, which know the folder, read the same file.
+ * once. The verbs of `relay` send it only when told to (find-relay.ts).
  */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,8 @@
 /**
- * ControlSocket: how `relay reload` and `relay restart` reach the relay that runs: a unix socket in its state folder.
+ * ControlSocket: how the verbs of `relay` reach the relay that runs: a unix socket in its state folder. It takes
+ * `reload` and `restart`, which nothing else does, and answers whatever the admin listener answers.
  * Who may open it is what the folder's permissions say: the relay's own user and root. No web page can reach it, so it
- * needs no password and no check of Host and Origin, and the admin listener stays read-only.
+ * needs no password and no check of Host and Origin.
  *
  * Owns: one HTTP server on `control.sock`. Owned by: the verb `relay serve`.
  */
@@ -10,6 +11,7 @@ import { chmod, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { asTunnelError, type ErrorCode, isErrorCode, TunnelError } from '../../shared/errors.js';
+import { type AdminSubject, answerOperator } from './admin-listener.js';
 
 /** What can be asked for. */
 export type ControlVerb = 'reload' | 'restart';
@@ -18,10 +20,13 @@ export type ControlVerb = 'reload' | 'restart';
 export type Controls = Readonly<Record<ControlVerb, () => Promise<unknown>>>;
 
 const REQUEST_MS = 5_000;
-const MAX_CONNECTIONS = 8;
+const MAX_CONNECTIONS = 32;
 /** A restart waits for the new process, which may have much to read. */
 const ANSWER_MS = 60_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
+
+export const NOT_RUNNING = 'it is not running. Start it with `relay serve`.';
+export const NOT_YOURS = 'permission denied. Be its user, or root.';
 
 export class ControlSocket {
   readonly #server: Server;
@@ -31,12 +36,12 @@ export class ControlSocket {
   }
 
   /** Begins to answer. Rejects when another relay answers there, or when the path is too long for a socket (107 bytes). */
-  static async open(stateDir: string, controls: Controls): Promise<ControlSocket> {
+  static async open(stateDir: string, controls: Controls, subject: AdminSubject): Promise<ControlSocket> {
     const path = controlPath(stateDir);
     if (await isAnswered(path)) throw new Error(`another relay runs with ${stateDir}`);
     await rm(path, { force: true });
     const limits = { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS };
-    const server = createServer(limits, (asked, response) => void answer(asked, response, controls));
+    const server = createServer(limits, (asked, response) => void answer(asked, response, controls, subject));
     server.maxConnections = MAX_CONNECTIONS;
     server.listen(path);
     await once(server, 'listening');
@@ -71,10 +76,14 @@ export async function askRelay(stateDir: string, verb: ControlVerb): Promise<unk
   }
 }
 
-async function answer(asked: IncomingMessage, response: ServerResponse, controls: Controls): Promise<void> {
+async function answer(
+  asked: IncomingMessage,
+  response: ServerResponse,
+  controls: Controls,
+  subject: AdminSubject,
+): Promise<void> {
   const act = new Map<string, () => Promise<unknown>>(Object.entries(controls)).get((asked.url ?? '').slice(1));
-  if (act === undefined || asked.method !== 'POST')
-    return send(response, 404, { code: 'USAGE_INVALID', message: 'no' });
+  if (act === undefined || asked.method !== 'POST') return answerOperator(asked, response, subject);
   try {
     send(response, 200, await act());
   } catch (error) {
@@ -118,11 +127,12 @@ async function isAnswered(path: string): Promise<boolean> {
 }
 
 function reasonOf({ code, message }: NodeJS.ErrnoException): string {
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'it is not running. Start it with `relay serve`.';
-  if (code === 'EACCES') return 'permission denied. Be its user, or root.';
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') return NOT_RUNNING;
+  if (code === 'EACCES') return NOT_YOURS;
   return `${message}. Look at its log.`;
 }
 
-function controlPath(stateDir: string): string {
+/** Where the relay with this state folder is asked. */
+export function controlPath(stateDir: string): string {
   return join(stateDir, 'control.sock');
 }

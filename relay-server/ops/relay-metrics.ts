@@ -29,6 +29,8 @@ export interface MetricFacts {
   /** HTTP requests that led to no tunnel. */
   readonly unrouted: ExchangeMetrics;
   readonly certificates: readonly CertificateStatus[];
+  /** What its logs had to leave out since the start. */
+  readonly lost: { readonly accessLines: number; readonly auditRecords: number };
 }
 
 /** With series of their own; of more, those that are online come first. */
@@ -48,6 +50,7 @@ export function relayMetrics(facts: MetricFacts): string {
   exposeSessions(to, facts);
   exposeTunnels(to, shownTunnels(facts.tunnels));
   exposeCertificates(to, facts.certificates.slice(0, MAX_CERTIFICATES));
+  exposeLogs(to, facts.lost);
   facts.process.expose(to);
   return to.text;
 }
@@ -72,7 +75,8 @@ function exposeSessions(to: Exposition, { sessionCounts, sessions }: MetricFacts
       return value === undefined ? [] : [[value, { token }]];
     });
   const linksOf = (list: readonly Session[]) => list.flatMap((session) => [...session.links]);
-  const links = linksOf(byToken.flatMap(([, list]) => list));
+  const counted = byToken.flatMap(([, list]) => list);
+  const links = linksOf(counted);
   const { began, ended, linksClosed } = sessionCounts;
   to.gauge(
     'sallyport_sessions',
@@ -96,10 +100,10 @@ function exposeSessions(to: Exposition, { sessionCounts, sessions }: MetricFacts
     [sum(links.map(({ backlogBytes }) => backlogBytes))],
   ]);
   to.gauge('sallyport_window_budget_used_bytes', 'Memory that grown stream windows may take now', [
-    [sum(links.map(({ windowBudget }) => windowBudget.usedBytes))],
+    [sum(counted.map(({ windowBudget }) => windowBudget.usedBytes))],
   ]);
-  to.gauge('sallyport_window_budget_limit_bytes', 'The most that they may take, of all links', [
-    [sum(links.map(({ windowBudget }) => windowBudget.limitBytes))],
+  to.gauge('sallyport_window_budget_limit_bytes', 'The most that they may take, of all sessions', [
+    [sum(counted.map(({ windowBudget }) => windowBudget.limitBytes))],
   ]);
 }
 
@@ -147,6 +151,11 @@ function exposeCertificates(to: Exposition, certificates: readonly CertificateSt
     'Whether the newest attempt to get or renew it failed',
     certificates.map(({ name, lastError }): Sample => [lastError === undefined ? 0 : 1, { certificate: name }]),
   );
+}
+
+function exposeLogs(to: Exposition, { accessLines, auditRecords }: MetricFacts['lost']): void {
+  to.counter('sallyport_access_log_dropped_lines_total', 'Lines that disk or stdout did not take', [[accessLines]]);
+  to.counter('sallyport_audit_log_lost_records_total', 'Records that could not be kept', [[auditRecords]]);
 }
 
 function shownTunnels(all: Iterable<Tunnel>): Tunnel[] {

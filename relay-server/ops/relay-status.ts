@@ -98,6 +98,9 @@ export interface RelayStatus {
 const RATE_HEAD = ['IN/S', 'OUT/S'];
 const DAY_MS = 86_400_000;
 
+/** The relay sees that the client is connected, and no more. */
+const ENDS_AT_HOME = '  End-to-end: whether it has its certificate is known at home alone; there: tunnel status';
+
 /** Bytes per second of a tunnel, by its public URL. */
 export type RateOf = (publicUrl: string) => Rate;
 
@@ -110,11 +113,25 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
       ['ID', 'TOKEN', 'CLIENT', 'LINKS', 'RTT', 'STREAMS', 'OPEN FOR'],
       status.sessions.map(sessionRow),
     ),
-    section(
-      'TUNNELS',
-      ['NAME', 'STATE', 'PUBLIC', 'TLS', 'SESSION', 'VISITORS', 'REQUESTS', 'IN', 'OUT', ...(rateOf ? RATE_HEAD : [])],
-      status.tunnels.map((tunnel) => [...tunnelRow(tunnel), ...(rateOf ? rateCells(rateOf(tunnel.public)) : [])]),
-    ),
+    [
+      ...section(
+        'TUNNELS',
+        [
+          'NAME',
+          'STATE',
+          'PUBLIC',
+          'TLS',
+          'SESSION',
+          'VISITORS',
+          'REQUESTS',
+          'IN',
+          'OUT',
+          ...(rateOf ? RATE_HEAD : []),
+        ],
+        status.tunnels.map((tunnel) => [...tunnelRow(tunnel), ...(rateOf ? rateCells(rateOf(tunnel.public)) : [])]),
+      ),
+      ...(status.tunnels.some(endsAtHome) ? [ENDS_AT_HOME] : []),
+    ],
     section(
       'CERTIFICATES',
       ['NAME', 'STATE', 'EXPIRES'],
@@ -175,6 +192,10 @@ function sessionRow(session: SessionStatus): string[] {
     String(streams),
     roundedSpan(session.openForMs),
   ];
+}
+
+function endsAtHome({ tls, public: url }: RelayTunnelStatus): boolean {
+  return tls === 'end-to-end' && url.startsWith('https:');
 }
 
 function tunnelRow(tunnel: RelayTunnelStatus): string[] {

@@ -10,9 +10,10 @@
  * The CA, the token and the ports stay the same from start to start, and with them the public URL; a port that another
  * program has taken meanwhile is the one thing that changes it. Owns the folder. Used by: quickstart.ts.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makePrivateFolder, writeFileAtomic } from '../../shared/atomic-file.js';
+import { readTextFile } from '../../shared/bounded-file.js';
 import { parseToken } from '../../shared/token.js';
 import { localCaFile } from '../certs/local-authority.js';
 import { type RelayListeners, readRelayConfig } from '../relay-config.js';
@@ -95,7 +96,7 @@ function createToken(store: TokenStore): IssuedToken {
 
 function tokenIdIn(tokenFile: string): string | undefined {
   try {
-    return parseToken(readFileSync(tokenFile, 'utf8')).id;
+    return parseToken(readTextFile(tokenFile).text).id;
   } catch {
     return undefined;
   }

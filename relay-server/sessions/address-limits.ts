@@ -80,7 +80,8 @@ function currentMinute(): number {
 
 /** IPv4 whole, IPv6 by its /64. */
 export function limitKey(address: string): string {
-  if (!isIPv6(address)) return address;
+  // The regular expression behind isIPv6 is a long one, and most addresses need none.
+  if (!address.includes(':') || !isIPv6(address)) return address;
   if (address.startsWith('::ffff:') && address.includes('.')) return address.slice(7);
   return expandedPrefix(address);
 }

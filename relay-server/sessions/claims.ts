@@ -7,7 +7,7 @@
  *
  * Owns: the remembered and protected hostnames. Owned by: Relay.
  */
-import { TunnelError } from '../../shared/errors.js';
+import { asTunnelError, TunnelError } from '../../shared/errors.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import type { Log } from '../../shared/log.js';
 import type { Claim, Probe } from '../../shared/messages.js';
@@ -166,9 +166,19 @@ export class Claims {
       for (const host of new Set([...exact, ...claimed])) {
         if (host === domain || routes.knows(host) || !this.#endsTlsOf(host)) continue;
         await this.#prepareQuietly(host);
-        const tunnel = routes.know(host);
-        if (state === 'held') tunnel.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
+        const tunnel = this.#knowIfRoom(host);
+        if (state === 'held') tunnel?.holdFor({ tokenId: token.id, tokenName: token.name, clientId: '' });
       }
+    }
+  }
+
+  /** A name that finds no room before it is claimed is known when it is. */
+  #knowIfRoom(host: string): Tunnel | undefined {
+    try {
+      return this.#options.routes.know(host);
+    } catch (error) {
+      this.#options.log.warn({ host, reason: asTunnelError(error).message }, 'granted host waits for its claim');
+      return undefined;
     }
   }
 

@@ -35,33 +35,42 @@ export interface ProtectedHost {
   readonly tls: HomeTlsMode;
 }
 
+/** How many names may be protected. */
+export interface ProtectedHostLimits {
+  readonly perToken: number;
+  readonly inAll: number;
+}
+
 const SUFFIX = '.json';
 const MAX_FILE_BYTES = 4096;
 /** Longest hostname used as a file name; a file system takes 255 bytes, temporary names included. */
 const MAX_PLAIN_NAME = 200;
-/** A token with a wildcard grant could otherwise protect names without end. */
-const MAX_HOSTS_PER_TOKEN = 1_000;
+/**
+ * A token with a wildcard grant could otherwise protect names without end; all tokens together may fill half of what the
+ * relay's routes hold, so that they never keep it from starting.
+ */
+const DEFAULT_LIMITS = { perToken: 1_000, inAll: 5_000 } as const;
 
 export class ProtectedHosts {
   readonly #folder: string;
-  readonly #maxPerToken: number;
+  readonly #limits: ProtectedHostLimits;
   readonly #hosts = new Map<string, ProtectedHost>();
 
-  private constructor(folder: string, maxPerToken: number) {
+  private constructor(folder: string, limits: ProtectedHostLimits) {
     this.#folder = folder;
-    this.#maxPerToken = maxPerToken;
+    this.#limits = limits;
   }
 
   /**
-   * Reads every name. `maxPerToken` is how many a token may protect; 1,000 when left out.
+   * Reads every name.
    * @throws {TunnelError} CONFIG_INVALID naming the file that cannot be used, and the cure.
    */
-  static open(stateDir: string, maxPerToken = MAX_HOSTS_PER_TOKEN): ProtectedHosts {
+  static open(stateDir: string, limits: ProtectedHostLimits = DEFAULT_LIMITS): ProtectedHosts {
     const folder = path.join(stateDir, 'protected-hosts');
     makePrivateFolder(folder);
     removeStaleTemporaries(folder);
     checkPrivate(folder, fs.statSync(folder).mode);
-    const hosts = new ProtectedHosts(folder, maxPerToken);
+    const hosts = new ProtectedHosts(folder, limits);
     for (const name of fs.readdirSync(folder).sort()) {
       if (!name.endsWith(SUFFIX) || name.startsWith('.')) continue;
       const entry = readEntry(path.join(folder, name));
@@ -108,12 +117,11 @@ export class ProtectedHosts {
   #checkCount({ host, tokenId }: ProtectedHost): void {
     if (this.#hosts.has(host)) return;
     const count = this.all().filter((other) => other.tokenId === tokenId).length;
-    if (count < this.#maxPerToken) return;
+    const { perToken, inAll } = this.#limits;
+    if (count < perToken && this.#hosts.size < inAll) return;
+    const whose = count < perToken ? `the relay has ${inAll}` : `its token has ${count}`;
     const cure = 'Use a wildcard. Or, on the VPS: relay host forget NAME';
-    throw new TunnelError(
-      'LIMIT_EXCEEDED',
-      `Cannot claim ${host}: its token has ${count} names whose TLS ends at home. ${cure}`,
-    );
+    throw new TunnelError('LIMIT_EXCEEDED', `Cannot claim ${host}: ${whose} names whose TLS ends at home. ${cure}`);
   }
 
   #fileOf(host: string): string {

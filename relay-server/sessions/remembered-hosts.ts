@@ -8,9 +8,9 @@
  * Owns: `<stateDir>/hosts.json`, replaced as a whole. Owned by: Claims. Losing the file loses no more than comfort, so one
  * that cannot be read counts as empty.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../shared/atomic-file.js';
+import { readTextFile } from '../../shared/bounded-file.js';
 import { TunnelError } from '../../shared/errors.js';
 import { hostnameOf } from '../../shared/hostname.js';
 
@@ -89,7 +89,7 @@ export class RememberedHosts {
 
 function readHosts(file: string): [string, RememberedHost][] {
   try {
-    const document: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    const document: unknown = JSON.parse(readTextFile(file).text);
     return Object.entries(document as Record<string, unknown>).flatMap(([host, value]) => {
       const entry = readHost(value);
       return entry !== undefined && isHost(host) ? [[host, entry] as [string, RememberedHost]] : [];

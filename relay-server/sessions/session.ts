@@ -14,6 +14,7 @@ import { LiveLink } from '../../shared/live-link.js';
 import type { Log } from '../../shared/log.js';
 import { type Claim, type Probe, readClientMessage, type Watch, type WatchedRequest } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { isTunnelName } from '../../shared/opening.js';
 import { shortened } from '../../shared/printable.js';
 import type { Audit } from '../ops/audit/audit-log.js';
@@ -64,6 +65,8 @@ export class Session {
   readonly owner: SessionOwner;
   /** The address of the link that began it. */
   readonly clientAddress: string;
+  /** How much memory grown windows may take, and how much they do. */
+  readonly windowBudget: WindowBudget;
   readonly #host: SessionHost;
   readonly #log: Log;
   readonly #links = new Set<LiveLink>();
@@ -81,6 +84,7 @@ export class Session {
     this.owner = owner;
     this.clientAddress = clientAddress;
     this.#host = host;
+    this.windowBudget = new WindowBudget(host.limits.sessionWindowBytes);
     this.#log = host.log.child({ session: id, tokenName: owner.tokenName });
   }
 
@@ -119,7 +123,7 @@ export class Session {
       heartbeat: DEFAULT_HEARTBEAT,
       maxStreams: limits.streamsPerSession,
       maxWindowBytes: limits.streamWindowBytes,
-      windowBudgetBytes: Math.floor(limits.sessionWindowBytes / limits.linksPerSession),
+      windowBudget: this.windowBudget,
       onMessage: (text) => this.#onMessage(live, text),
       onClose: (error) => this.#onLinkClose(live, error),
     });

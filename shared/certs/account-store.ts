@@ -19,6 +19,7 @@ import {
   removeFile,
   writeFileAtomic,
 } from '../atomic-file.js';
+import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import { Secret } from '../secret.js';
 import { makePrivateKey } from './private-key.js';
@@ -123,7 +124,7 @@ function readKey(file: string): Secret | undefined {
   if (!state) return undefined;
   checkPrivate(file, state.mode);
   try {
-    const pem = fs.readFileSync(file, 'utf8');
+    const pem = readFileBytes(file).toString();
     createPrivateKey(pem);
     return new Secret(pem);
   } catch (error) {
@@ -134,7 +135,7 @@ function readKey(file: string): Secret | undefined {
 
 function readJson(file: string): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(fs.readFileSync(file, 'utf8'));
+    const value: unknown = JSON.parse(readFileBytes(file).toString());
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   } catch {
     return {};

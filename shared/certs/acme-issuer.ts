@@ -6,7 +6,7 @@
  * its own connection, ended by the caller's signal or after `orderTimeoutMs`. Owns: nothing between two orders. Owned by:
  * the one who keeps certificates.
  */
-import * as fs from 'node:fs';
+import { readTextFile } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import type { Log } from '../log.js';
 import { type AccountStore, caNameOf, type StoredAccount } from './account-store.js';
@@ -330,11 +330,5 @@ function isProblem(error: unknown, type: string): boolean {
 }
 
 function readCa(caFile: string | undefined): string | undefined {
-  if (caFile === undefined) return undefined;
-  try {
-    return fs.readFileSync(caFile, 'utf8');
-  } catch (cause) {
-    const state = cause instanceof Error ? cause.message : String(cause);
-    throw new TunnelError('CONFIG_INVALID', `Cannot read ca_file ${caFile}: ${state}.`, { cause });
-  }
+  return caFile === undefined ? undefined : readTextFile(caFile, undefined, 'ca_file').text;
 }

@@ -3,8 +3,8 @@
  * Reads two files; owns nothing. Used by: CertificateFiles.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import * as fs from 'node:fs';
 import type { SecureContext } from 'node:tls';
+import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import { hostnameOf } from '../hostname.js';
 import { serverContext } from './server-context.js';
@@ -58,7 +58,7 @@ function hostnamesOf(certificate: X509Certificate): readonly string[] {
 
 function read(file: string, what: string): Buffer {
   try {
-    return fs.readFileSync(file);
+    return readFileBytes(file);
   } catch (error) {
     throw new TunnelError('CONFIG_INVALID', `Cannot read ${what} ${file}: ${messageOf(error)}.`, { cause: error });
   }

@@ -23,6 +23,7 @@ import {
   removeStaleTemporaries,
   writeFileAtomic,
 } from '../atomic-file.js';
+import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
@@ -297,7 +298,7 @@ function readPrivate(folder: string, name: string): string | undefined {
 function readText(folder: string, name: string): string | undefined {
   const file = path.join(folder, name);
   try {
-    return fs.readFileSync(file, 'utf8');
+    return readFileBytes(file).toString();
   } catch (error) {
     if (isCode(error, 'ENOENT') || isCode(error, 'ENOTDIR')) return undefined;
     const state = error instanceof Error ? error.message : String(error);

@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { hostname as machine } from 'node:os';
 import { createFileExclusive, isCode } from '../atomic-file.js';
+import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import { pause } from './time-limit.js';
 
@@ -101,7 +102,7 @@ export class StoreLock {
 function readHolder(file: string): Holder | undefined {
   try {
     const touchedMs = fs.statSync(file).mtimeMs;
-    const fields = parse(fs.readFileSync(file, 'utf8'));
+    const fields = parse(readFileBytes(file).toString());
     return { id: String(fields.id), pid: Number(fields.pid), machine: String(fields.machine), touchedMs };
   } catch (error) {
     if (isCode(error, 'ENOENT')) return undefined;

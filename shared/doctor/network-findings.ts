@@ -91,7 +91,7 @@ export function certificateFinding(
   }
   const days = Math.floor((notAfterMs - nowMs) / DAY_MS);
   const found = `trusted, from ${issuer}, ${counted(days, 'day')} left, handshake in ${Math.round(tlsMs)} ms`;
-  return days >= DAYS_TO_WARN ? pass(found) : pass(found, 'Renewal should have happened: look at `relay status`.');
+  return days >= DAYS_TO_WARN ? pass(found) : pass(found, 'Renewal should have happened. On the VPS: relay cert list');
 }
 
 /** How a client, and how a relay, is told of the root of a private CA. */
@@ -119,7 +119,7 @@ export function trustCure(problem: string, name: string, rootCure = CLIENT_ROOT)
     return `Another server answers for ${name}, or its certificate lacks the name: compare the DNS record with the VPS.`;
   }
   if (problem === 'CERT_HAS_EXPIRED')
-    return 'Renew the certificate; `relay status` says why that did not happen by itself.';
+    return 'Renew the certificate. Why that did not happen by itself, on the VPS: relay cert list';
   if (problem === 'CERT_NOT_YET_VALID') return 'The clock of this machine is behind: see the check "clock".';
   return `Nobody whom this machine trusts has signed it. ${rootCure}; a proxy that inspects TLS shows its own: leave the relay out of the inspection.`;
 }

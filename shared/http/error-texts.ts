@@ -142,7 +142,7 @@ export const errorTexts: Readonly<Record<ErrorCode, ErrorText>> = {
     turn: 'visitor',
     visitor: 'Wait a little, close other windows of this site, then try again.',
     owner:
-      'Run `relay status` to see what is refused. The limits stand under `limits` in the configuration of the relay.',
+      'Run `relay status` on the VPS to see what is refused. The limits stand under `limits` in the configuration of the relay.',
   },
   REQUEST_INVALID: {
     title: 'This request cannot be understood',

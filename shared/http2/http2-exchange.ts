@@ -1,9 +1,10 @@
 /**
- * Http2Exchange: one request of an HTTP/2 visitor and its response, carried as an HTTP/1.1 exchange over one stream.
+ * Http2Exchange: one request of an HTTP/2 visitor and its response, carried as an HTTP/1.1 exchange over one stream. It
+ * decides which stream that is, what an error becomes (a page while no response has begun, a reset afterwards) and how long
+ * each part may take.
  *
- * Request and response end each by themselves, in any order, so that both may flow at once (gRPC). What a turn brings of
- * the response leaves together: a small one is one HEADERS and one DATA frame. Whoever does not read holds up its own
- * exchange only: HTTP/2's window closes here, the stream's window behind it.
+ * Request and response end each by themselves, in any order, so that both may flow at once (gRPC). Whoever does not read
+ * holds up its own exchange only: HTTP/2's window closes here, the stream's window behind it.
  *
  *   opening → exchange → answered → over     answered: all was said to the visitor; its stream closes by itself
  *             exchange → tunnel → over       after the origin's 101 to a WebSocket
@@ -13,24 +14,21 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
-import { CHUNK_TAIL, chunkHead, LAST_CHUNK } from '../http/body.js';
 import { errorAnswer } from '../http/error-response.js';
 import { Exchange } from '../http/exchange.js';
 import type { FieldPairs } from '../http/field-lines.js';
 import type { HttpRoute, HttpSite } from '../http/http-site.js';
-import { fieldValue, writeRequestHead } from '../http/request-head.js';
+import { fieldValue, type RequestHead, writeRequestHead } from '../http/request-head.js';
 import type { ResponseHead } from '../http/response-head.js';
-import { interimFields, responseFields, trailerFields } from './outgoing-fields.js';
-import { type Http2Request, readRequest, readTrailerLines } from './read-request.js';
+import { readRequest } from './read-request.js';
+import { RequestBody, type RequestBodyOwner } from './request-body.js';
 import { ResponseReader, type ResponseSink } from './response-reader.js';
-import { acceptOf, newWebSocketKey } from './web-socket-key.js';
+import { VisitorResponse, type VisitorResponseOwner } from './visitor-response.js';
+import { acceptOf, newWebSocketKey, withoutAccept } from './web-socket-key.js';
 
-const { NGHTTP2_NO_ERROR } = constants;
-
-const NOTHING = Buffer.alloc(0);
 const NEVER = Number.POSITIVE_INFINITY;
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
-const OK = 200;
+const FIRST_REDIRECTION = 300;
 /** What is reported of a WebSocket, whatever the version of HTTP. */
 const SWITCHING_PROTOCOLS = 101;
 
@@ -53,43 +51,33 @@ export interface ExchangeOwner {
 
 type Phase = 'opening' | 'exchange' | 'tunnel' | 'answered' | 'over';
 
-export class Http2Exchange implements ByteStreamHandler, ResponseSink {
+export class Http2Exchange implements ByteStreamHandler, ResponseSink, RequestBodyOwner, VisitorResponseOwner {
+  readonly responseFields: FieldPairs;
   readonly #visitor: ServerHttp2Stream;
   readonly #owner: ExchangeOwner;
   readonly #site: HttpSite;
-  #phase: Phase = 'opening';
-  #deadlineAtMs = NEVER;
-
-  #request: Http2Request | undefined;
-  #requestId = '';
+  readonly #body: RequestBody;
+  readonly #answer: VisitorResponse;
   /** What is reported when all is over. */
   readonly #record = new Exchange();
   #failure: ErrorCode | undefined;
+  #phase: Phase = 'opening';
+  #deadlineAtMs = NEVER;
+
+  #request: RequestHead | undefined;
+  #requestId = '';
+  /** Of the Upgrade that a WebSocket's CONNECT became; '' for all other requests. */
   #webSocketKey = '';
   /** A gRPC call: the messages of its request may be as far apart as it likes. */
   #isCall = false;
-  /** Whether more of the request's body is to come, and how many bytes its length still allows. */
-  #requestOpen: boolean;
-  #requestBytes = NEVER;
-  #requestTrailers = '';
 
   #route: HttpRoute | undefined;
   #stream: ByteStream | undefined;
   #streamIsNew = true;
   #retired = false;
-
-  #response: ResponseReader | undefined;
-  /** Of the response: what came in this turn and is not written yet. */
-  #head: ResponseHead | undefined;
-  #pieces: Buffer[] = [];
-  #ended = false;
-  #trailers: FieldPairs | undefined;
   #reusable = false;
-  #waitsForTrailers = false;
-
-  /** The visitor's side takes no more for now; likewise the origin's. */
-  #visitorFull = false;
-  #originFull = false;
+  /** What the origin says; undefined before there is one. */
+  #response: ResponseReader | undefined;
   #cutByUs = false;
 
   /** @param fields of the request: names and values in turn. @param ends whether it has no body */
@@ -97,7 +85,9 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#visitor = visitor;
     this.#owner = owner;
     this.#site = owner.site;
-    this.#requestOpen = !ends;
+    this.responseFields = owner.responseFields;
+    this.#body = new RequestBody(visitor, ends, this);
+    this.#answer = new VisitorResponse(visitor, this);
     // 'close' follows each error, and says all that matters.
     visitor.on('error', ignore);
     visitor.on('close', () => this.#onVisitorClose());
@@ -110,33 +100,15 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   /** Of the request: bytes that were received and wait for the origin to take them. */
   get waitingBytes(): number {
-    return this.#visitor.readableLength;
-  }
-
-  onTick(nowMs: number): void {
-    if (nowMs < this.#deadlineAtMs) return;
-    if (this.#phase !== 'exchange' || this.#visitorFull) {
-      this.#cut(
-        new TunnelError('LIMIT_EXCEEDED', 'The visitor reads nothing, or the connection was idle for too long'),
-      );
-    } else if (this.#originFull)
-      this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
-    else if (this.#awaitsVisitor) {
-      this.#fail(new TunnelError('REQUEST_INVALID', 'The request did not arrive in time', { status: 408 }));
-    } else this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin did not begin its response in time'));
+    return this.#body.waitingBytes;
   }
 
   // ---- the request ----
 
   #begin(fields: readonly string[], ends: boolean): void {
-    const request = readRequest(fields, ends, this.#site.limits, () => {
-      this.#webSocketKey = newWebSocketKey();
-      return this.#webSocketKey;
-    });
-    const { head } = request;
-    this.#request = request;
+    const head = readRequest(fields, ends, this.#site.limits, () => this.#makeWebSocketKey());
+    this.#request = head;
     this.#isCall = fieldValue(head, 'content-type').startsWith('application/grpc');
-    if (head.body.kind === 'length') this.#requestBytes = head.body.bytes;
     this.#requestId = this.#site.requestId(head);
     this.#record.begin(head, this.#requestId);
     const route = this.#site.route(head);
@@ -144,29 +116,35 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#record.route = route;
     route.countRequest();
     const rested = this.#owner.takeStream(route);
-    if (rested === undefined) this.#open(request, route);
-    else this.#attach(rested, false, request, route);
+    if (rested === undefined) this.#open(head, route);
+    else this.#attach(rested, false, head, route);
   }
 
-  #open(request: Http2Request, route: HttpRoute): void {
-    const opening = route.open(request.head, this.#requestId);
+  #makeWebSocketKey(): string {
+    this.#webSocketKey = newWebSocketKey();
+    return this.#webSocketKey;
+  }
+
+  #open(head: RequestHead, route: HttpRoute): void {
+    const opening = route.open(head, this.#requestId);
     if (!(opening instanceof Promise)) {
-      this.#attach(opening, true, request, route);
+      this.#attach(opening, true, head, route);
       return;
     }
     this.#phase = 'opening';
+    this.#deadlineAtMs = NEVER;
     opening.then(
-      (stream) => this.#onOpened(stream, request, route),
+      (stream) => this.#onOpened(stream, head, route),
       (error: unknown) => this.#fail(asTunnelError(error)),
     );
   }
 
-  #onOpened(stream: ByteStream, request: Http2Request, route: HttpRoute): void {
-    if (this.#phase === 'opening') this.#attach(stream, true, request, route);
+  #onOpened(stream: ByteStream, head: RequestHead, route: HttpRoute): void {
+    if (this.#phase === 'opening') this.#attach(stream, true, head, route);
     else stream.reset(new TunnelError('STREAM_RESET', 'The visitor left while waiting'));
   }
 
-  #attach(stream: ByteStream, isNew: boolean, { head }: Http2Request, route: HttpRoute): void {
+  #attach(stream: ByteStream, isNew: boolean, head: RequestHead, route: HttpRoute): void {
     this.#stream = stream;
     this.#streamIsNew = isNew;
     this.#phase = 'exchange';
@@ -174,79 +152,27 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     stream.handler = this;
     const forwarded = this.#site.forwarded(head, this.#requestId);
     stream.write(Buffer.from(writeRequestHead(head, forwarded, route.hostHeader), 'latin1'));
-    if (this.#awaitsVisitor) this.#readBody();
+    // The origin has to switch before a WebSocket says anything.
+    if (this.#webSocketKey === '') this.#body.flowInto(stream, head.body, head.acceptsTrailers);
     this.#restartClock();
     stream.resume();
   }
 
-  /** Whether it is the visitor's turn to go on with its request. The origin has to switch before a WebSocket says anything. */
-  get #awaitsVisitor(): boolean {
-    return this.#requestOpen && (this.#phase === 'tunnel' || this.#webSocketKey === '');
+  /** RequestBodyOwner. */
+  onBodyPiece(bytes: number): void {
+    this.#owner.onReceived(bytes);
+    this.#record.bytesIn += bytes;
+    if (this.#phase !== 'answered') this.#restartClock();
   }
 
-  #readBody(): void {
-    this.#visitor.on('trailers', (_fields, _flags, raw?: readonly string[]) => this.#onRequestTrailers(raw));
-    this.#visitor.on('end', () => this.#onRequestEnd());
-    this.#visitor.on('data', (piece: Buffer) => this.#onRequestData(piece));
-  }
-
-  #onRequestData(piece: Buffer): void {
-    const stream = this.#stream;
-    this.#owner.onReceived(piece.length);
-    this.#record.bytesIn += piece.length;
-    if (stream === undefined || piece.length === 0) return;
-    // More than was promised would be the next request on this stream.
-    this.#requestBytes -= piece.length;
-    if (this.#requestBytes < 0) {
-      this.#fail(new TunnelError('REQUEST_INVALID', 'Cannot read request: its body is longer than its content-length'));
-      return;
-    }
-    this.#restartClock();
-    if (!this.#sendBody(stream, piece)) this.#holdVisitor();
-  }
-
-  #sendBody(stream: ByteStream, piece: Buffer): boolean {
-    if (this.#request?.head.body.kind !== 'chunked') return stream.write(piece);
-    stream.write(chunkHead(piece.length));
-    stream.write(piece);
-    return stream.write(CHUNK_TAIL);
-  }
-
-  #holdVisitor(): void {
-    this.#originFull = true;
-    this.#visitor.pause();
-  }
-
-  #onRequestTrailers(raw: readonly string[] | undefined): void {
-    if (this.#request?.head.acceptsTrailers !== true || raw === undefined) return;
-    try {
-      this.#requestTrailers = readTrailerLines(raw);
-    } catch (error) {
-      this.#fail(asTunnelError(error));
-    }
-  }
-
-  #onRequestEnd(): void {
-    // node:http2 ends what was cut as well; 'close' follows then.
-    if (this.#visitor.aborted) return;
-    const stream = this.#stream;
-    this.#requestOpen = false;
-    if (stream === undefined) return;
-    if (this.#phase === 'tunnel') stream.end();
-    else if (this.#request?.head.body.kind === 'chunked') this.#sendLastChunk(stream);
-    else if (this.#requestBytes > 0) {
-      this.#fail(
-        new TunnelError('REQUEST_INVALID', 'Cannot read request: its body is shorter than its content-length'),
-      );
-      return;
-    }
+  /** RequestBodyOwner. */
+  onBodyEnd(): void {
     this.#restartClock();
   }
 
-  #sendLastChunk(stream: ByteStream): void {
-    stream.write(
-      this.#requestTrailers === '' ? LAST_CHUNK : Buffer.from(`0\r\n${this.#requestTrailers}\r\n`, 'latin1'),
-    );
+  /** RequestBodyOwner. */
+  onBodyFailed(error: unknown): void {
+    this.#fail(asTunnelError(error));
   }
 
   // ---- from the origin ----
@@ -254,9 +180,7 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   onData(piece: Buffer): void {
     try {
       if (this.#phase === 'tunnel') this.onPiece(piece);
-      else if (this.#response?.read(piece) === false) {
-        this.#reusable = false;
-      }
+      else if (this.#response?.read(piece) === false) this.#reusable = false;
       this.#flush();
     } catch (error) {
       this.#fail(asTunnelError(error, 'ORIGIN_INVALID'));
@@ -264,16 +188,18 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   }
 
   onDrain(): void {
-    this.#originFull = false;
     this.#restartClock();
-    this.#visitor.resume();
+    this.#body.resume();
   }
 
   onEnd(): void {
     try {
-      if (this.#phase === 'tunnel') this.#ended = true;
-      else if (this.#mayRepeat()) this.#repeat();
-      else if (this.#response?.state !== 'idle') this.#response?.end();
+      if (this.#mayRepeat()) {
+        this.#repeat();
+        return;
+      }
+      if (this.#phase === 'tunnel') this.#answer.end();
+      else this.#response?.end();
       this.#reusable = false;
       this.#flush();
     } catch (error) {
@@ -295,9 +221,9 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   /** As HttpConnection does it: an idle origin connection may close in the moment it is used again (RFC 9110 §9.2.2). */
   #mayRepeat(): boolean {
-    if (this.#streamIsNew || this.#request === undefined || this.#response?.untouched !== true) return false;
-    const { head, kind } = this.#request;
-    return kind === 'plain' && SAFE_METHODS.has(head.method) && head.body.kind === 'none';
+    const request = this.#request;
+    if (this.#streamIsNew || request === undefined || this.#response?.untouched !== true) return false;
+    return SAFE_METHODS.has(request.method) && request.body.kind === 'none' && this.#webSocketKey === '';
   }
 
   #repeat(): void {
@@ -314,103 +240,82 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     }
   }
 
-  // ---- the response ----
-
+  /** ResponseSink. */
   onInterim(head: ResponseHead): void {
-    if (!this.#visitor.headersSent) this.#visitor.additionalHeaders(interimFields(head));
+    this.#answer.interim(head);
   }
 
+  /** ResponseSink. */
   onHead(head: ResponseHead): void {
-    if (this.#webSocketKey !== '' && head.status < 300) {
+    if (this.#webSocketKey !== '' && head.status < FIRST_REDIRECTION) {
       throw new TunnelError('ORIGIN_INVALID', 'The origin answered a WebSocket handshake without switching');
     }
-    this.#head = head;
+    this.#record.respond(head.status);
+    this.#answer.head(head);
     this.#restartClock();
   }
 
+  /** ResponseSink. */
   onPiece(piece: Buffer): void {
-    this.#pieces.push(piece);
+    this.#answer.piece(piece);
   }
 
+  /** ResponseSink. */
   onResponseEnd(trailers: FieldPairs | undefined, reusable: boolean): void {
-    this.#ended = true;
-    this.#trailers = trailers;
     this.#reusable = reusable;
+    this.#answer.end(trailers);
   }
 
-  /** RFC 8441 §5: the origin's 101 is a 200 to the visitor, and the HTTP/2 stream is the WebSocket's connection. */
+  /** ResponseSink. The origin's 101 is a 200 to the visitor, whose stream is the WebSocket's connection (RFC 8441 §5). */
   onSwitched(head: ResponseHead, rest: Buffer): void {
-    if (this.#webSocketKey === '' || fieldValue(head, 'sec-websocket-accept') !== acceptOf(this.#webSocketKey)) {
+    const isAsked = this.#webSocketKey !== '' && this.#stream !== undefined;
+    if (!isAsked || fieldValue(head, 'sec-websocket-accept') !== acceptOf(this.#webSocketKey)) {
       throw new TunnelError('ORIGIN_INVALID', 'Cannot switch protocols: the visitor did not ask for it');
     }
     this.#phase = 'tunnel';
-    const fields = responseFields({ ...head, status: OK, body: { kind: 'until-close' } }, this.#owner.responseFields);
-    delete fields['sec-websocket-accept'];
     this.#record.respond(SWITCHING_PROTOCOLS);
-    this.#visitor.respond(fields);
-    if (rest.length > 0) this.onPiece(rest);
-    this.#readBody();
+    this.#answer.head(withoutAccept(head));
+    if (rest.length > 0) this.#answer.piece(rest);
+    if (this.#stream !== undefined) this.#body.flowInto(this.#stream, head.body, false);
+    this.#restartClock();
   }
 
-  /** Writes what this turn brought. A visitor who does not read gets no more. */
+  // ---- to the visitor ----
+
+  /** Gives the visitor what this turn brought. One who does not read gets no more. */
   #flush(): void {
-    if (this.#phase !== 'exchange' && this.#phase !== 'tunnel') return;
-    if (this.#head !== undefined) this.#respond(this.#head);
-    if (this.#pieces.length > 0 || this.#ended) this.#write();
-    if (this.#ended && this.#phase === 'exchange') this.#settle();
+    const { ended } = this.#answer;
+    if (!this.#answer.flush()) this.#stream?.pause();
+    if (ended && this.#phase === 'exchange') this.#settle();
+    else if (this.#answer.full || this.#body.open) this.#restartClock();
   }
 
-  #respond(head: ResponseHead): void {
-    this.#head = undefined;
-    this.#record.respond(head.status);
-    const isEmpty = this.#ended && this.#pieces.length === 0 && this.#trailers === undefined;
-    this.#waitsForTrailers = head.body.kind === 'chunked' && (!this.#ended || this.#trailers !== undefined);
-    if (this.#waitsForTrailers) this.#visitor.on('wantTrailers', () => this.#onWantTrailers());
-    this.#visitor.respond(responseFields(head, this.#owner.responseFields), {
-      endStream: isEmpty,
-      waitForTrailers: this.#waitsForTrailers,
-    });
+  /** VisitorResponseOwner. */
+  onWritten(bytes: number): void {
+    this.#owner.onWritten(bytes);
+    this.#record.bytesOut += bytes;
   }
 
-  #write(): void {
-    const [first = NOTHING, ...others] = this.#pieces;
-    const bytes = others.length === 0 ? first : Buffer.concat(this.#pieces);
-    this.#pieces = [];
-    this.#owner.onWritten(bytes.length);
-    this.#record.bytesOut += bytes.length;
-    if (this.#ended) endWith(this.#visitor, bytes);
-    else if (!this.#visitor.write(bytes)) this.#holdOrigin();
-    if (this.#requestOpen) this.#restartClock();
-  }
-
-  #holdOrigin(): void {
-    this.#visitorFull = true;
-    this.#stream?.pause();
-    this.#visitor.once('drain', () => this.#onVisitorDrain());
-    this.#restartClock();
-  }
-
-  #onVisitorDrain(): void {
-    this.#visitorFull = false;
-    this.#restartClock();
+  /** VisitorResponseOwner. */
+  onVisitorDrain(): void {
+    if (this.#phase !== 'answered') this.#restartClock();
     this.#stream?.resume();
   }
 
-  #onWantTrailers(): void {
-    if (this.#visitor.closed) return;
-    this.#visitor.sendTrailers(this.#trailers === undefined ? {} : trailerFields(this.#trailers));
-    // node:http2 sends them in the next turn, and not at all on a stream that was closed before.
-    setImmediate(() => this.#stopRequest());
+  /** VisitorResponseOwner. */
+  onResponseSaid(): void {
+    if (this.#phase === 'tunnel' || !this.#body.open) return;
+    this.#cutByUs = true;
+    this.#body.stop();
   }
 
-  /** The response is complete. */
+  /** The response is complete: the stream may carry another exchange, unless its request is not. */
   #settle(): void {
-    if (this.#awaitsVisitor) this.#dropStream('The origin answered before the request ended');
+    if (this.#body.owed) this.#dropStream('The origin answered before the request ended');
     this.#release();
-    this.#finish();
+    this.#awaitReader();
   }
 
-  /** All was said on the stream, so that it may carry another exchange. */
   #release(): void {
     const stream = this.#stream;
     this.#stream = undefined;
@@ -419,22 +324,30 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   }
 
   /** All was said; the visitor has to read it in time. */
-  #finish(): void {
+  #awaitReader(): void {
     this.#phase = 'answered';
     this.#deadlineAtMs = this.#site.deadlines.nowMs + this.#site.limits.bodyIdleMs;
-    if (!this.#waitsForTrailers) this.#stopRequest();
-  }
-
-  /** Nobody wants what the visitor still sends of its request (RFC 9113 §8.1). */
-  #stopRequest(): void {
-    if (!this.#requestOpen || this.#visitor.closed) return;
-    this.#visitor.removeAllListeners('data');
-    this.#visitor.resume();
-    this.#cutByUs = true;
-    this.#visitor.close(NGHTTP2_NO_ERROR);
   }
 
   // ---- time, errors and ends ----
+
+  onTick(nowMs: number): void {
+    if (nowMs >= this.#deadlineAtMs) this.#onLate();
+  }
+
+  #onLate(): void {
+    if (this.#phase !== 'exchange' || this.#answer.full) {
+      this.#cut(
+        new TunnelError('LIMIT_EXCEEDED', 'The visitor reads nothing, or the connection was idle for too long'),
+      );
+    } else if (this.#body.full) {
+      this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin stopped reading the request'));
+    } else if (this.#awaitsVisitor) {
+      this.#fail(new TunnelError('REQUEST_INVALID', 'The request did not arrive in time', { status: 408 }));
+    } else {
+      this.#fail(new TunnelError('ORIGIN_TIMEOUT', 'The origin did not begin its response in time'));
+    }
+  }
 
   /** Whoever is waited for decides how long. */
   #restartClock(): void {
@@ -443,9 +356,15 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
 
   #patienceMs(): number {
     const { bodyIdleMs, upgradedIdleMs } = this.#site.limits;
-    if (this.#visitorFull) return this.#isConversation ? upgradedIdleMs : bodyIdleMs;
-    if (this.#awaitsVisitor) return this.#isConversation || this.#responseBegun ? upgradedIdleMs : bodyIdleMs;
-    return this.#responseBegun ? NEVER : (this.#route?.responseTimeoutMs ?? NEVER);
+    const responseBegun = this.#response?.state !== 'head';
+    if (this.#answer.full) return this.#isConversation ? upgradedIdleMs : bodyIdleMs;
+    if (this.#awaitsVisitor) return this.#isConversation || responseBegun ? upgradedIdleMs : bodyIdleMs;
+    return responseBegun ? NEVER : (this.#route?.responseTimeoutMs ?? NEVER);
+  }
+
+  /** Whether it is the visitor's turn to go on with its request. */
+  get #awaitsVisitor(): boolean {
+    return this.#body.open && (this.#phase === 'tunnel' || this.#webSocketKey === '');
   }
 
   /** Both sides speak, or will, and either may be silent for long, as on any upgraded connection. */
@@ -453,19 +372,16 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     return this.#phase === 'tunnel' || this.#isCall;
   }
 
-  get #responseBegun(): boolean {
-    return this.#response?.state !== 'head';
-  }
-
   #onVisitorClose(): void {
-    const cut = this.#visitor.aborted || this.#visitor.rstCode !== NGHTTP2_NO_ERROR;
+    const cut = this.#visitor.aborted || this.#visitor.rstCode !== constants.NGHTTP2_NO_ERROR;
+    const left = cut && !this.#cutByUs;
     // After an orderly end of both directions the last bytes are still on their way to the origin.
     if (this.#phase === 'tunnel' && !cut) this.#release();
     this.#phase = 'over';
     this.#dropStream('The visitor left');
-    const left = cut && !this.#cutByUs ? 'STREAM_RESET' : undefined;
-    if (this.#record.end(this.#failure ?? left)) this.#site.exchanged(this.#record);
-    this.#owner.onOver(this, cut && !this.#cutByUs);
+    if (left) this.#failure ??= 'STREAM_RESET';
+    if (this.#record.end(this.#failure)) this.#site.exchanged(this.#record);
+    this.#owner.onOver(this, left);
   }
 
   #dropStream(why: string): void {
@@ -480,24 +396,24 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
   #fail(error: TunnelError): void {
     if (this.#phase === 'over' || this.#phase === 'answered') return;
     this.#failure = error.code;
-    this.#site.refused(error.code, this.#request?.head);
+    this.#site.refused(error.code, this.#request);
     this.#dropStream(error.message);
-    if (this.#visitor.headersSent || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
-    else this.#answer(error);
+    if (this.#answer.begun || this.#visitor.closed || this.#visitor.destroyed) this.#cut(error);
+    else this.#refuse(error);
   }
 
-  #answer(error: TunnelError): void {
+  #refuse(error: TunnelError): void {
     if (this.#request === undefined) {
       this.#requestId = this.#site.requestId(undefined);
       this.#record.begin(undefined, this.#requestId);
     }
-    const { head, body } = errorAnswer(error, this.#request?.head, this.#requestId);
-    this.#visitor.respond(responseFields(head, this.#owner.responseFields));
     this.#record.respond(error.status);
-    this.#record.bytesOut += body.length;
-    this.#owner.onWritten(body.length);
-    endWith(this.#visitor, body);
-    this.#finish();
+    const { head, body } = errorAnswer(error, this.#request, this.#requestId);
+    this.#awaitReader();
+    this.#answer.head(head);
+    if (body.length > 0) this.#answer.piece(body);
+    this.#answer.end();
+    this.#answer.flush();
   }
 
   /**
@@ -511,12 +427,6 @@ export class Http2Exchange implements ByteStreamHandler, ResponseSink {
     this.#dropStream(error.message);
     this.#visitor.destroy(error);
   }
-}
-
-/** A response without a body has ended already: one more write, even of nothing, would be an error. */
-function endWith(visitor: ServerHttp2Stream, bytes: Buffer): void {
-  if (bytes.length > 0) visitor.end(bytes);
-  else visitor.end();
 }
 
 function ignore(): void {}

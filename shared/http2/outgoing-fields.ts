@@ -40,6 +40,8 @@ export function addFields(fields: OutgoingHttpHeaders, { names, values }: FieldP
   for (let index = 0; index < names.length; index += 1) {
     const name = (names[index] ?? '').toLowerCase();
     const value = values[index] ?? '';
+    // The one field about a connection that an HTTP/1.1 response may still have here; node:http2 would refuse them all.
+    if (name === 'http2-settings') continue;
     const before = fields[name];
     if (name === 'set-cookie') fields[name] = [...(Array.isArray(before) ? before : []), value];
     else fields[name] = before === undefined ? value : `${before}, ${value}`;

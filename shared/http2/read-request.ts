@@ -17,12 +17,7 @@ import { excerpt, refusal } from '../http/refusal.js';
 import { parseRequestHead, type RequestHead } from '../http/request-head.js';
 import { readTrailers, TRAILER_LIMITS } from '../http/trailers.js';
 
-/** A request, and what its response needs to know of it. */
-export interface Http2Request {
-  readonly head: RequestHead;
-  /** `websocket`: the response 101 of the origin becomes 200, and bytes flow both ways from then on. */
-  readonly kind: 'plain' | 'websocket';
-}
+type Kind = 'plain' | 'websocket';
 
 /** What the fields of a request come to. */
 class SeenFields {
@@ -60,7 +55,7 @@ const LINE_BREAK = /[\r\n\0]/;
  * Reads the fields of a request: names and values in turn, pseudo-fields included.
  *
  * @param ends whether the request has no body
- * @param webSocketKey for the Upgrade, if there will be one
+ * @param webSocketKey for the Upgrade that a WebSocket's CONNECT becomes; not called for other requests
  * @throws {TunnelError} REQUEST_INVALID with status 400, 405, 431 or 501
  */
 export function readRequest(
@@ -68,7 +63,7 @@ export function readRequest(
   ends: boolean,
   limits: HeadLimits,
   webSocketKey: () => string,
-): Http2Request {
+): RequestHead {
   const seen = new SeenFields();
   for (let index = 0; index < fields.length; index += 2) takeField(seen, fields[index] ?? '', fields[index + 1] ?? '');
   decideAuthority(seen);
@@ -85,7 +80,7 @@ export function readRequest(
   const { body } = head;
   if (body.kind === 'length' && (kind === 'websocket' || (ends && body.bytes > 0)))
     throw malformed('a wrong content-length');
-  return { head, kind };
+  return head;
 }
 
 function takeField(seen: SeenFields, name: string, value: string): void {
@@ -125,7 +120,7 @@ function decideAuthority(seen: SeenFields): void {
   if (seen.authority === '') throw malformed('no :authority');
 }
 
-function kindOf({ method, scheme, path, protocol }: SeenFields): Http2Request['kind'] {
+function kindOf({ method, scheme, path, protocol }: SeenFields): Kind {
   if (method === 'CONNECT' && protocol === '') throw refusal('REQUEST_INVALID', 'CONNECT is not allowed', 405);
   if (scheme !== 'https' && scheme !== 'http') throw malformed(`the scheme ${excerpt(scheme)}`);
   // An absolute-form path would name a second authority.

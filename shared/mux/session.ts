@@ -28,6 +28,7 @@ import {
 import { type MuxTransport, Outbox } from './outbox.js';
 import { MuxStream, type StreamOwner } from './stream.js';
 import { MAX_FRAME_BYTES, Turns } from './turns.js';
+import type { WindowBudget } from './window-budget.js';
 
 /** Control frames that may wait for a transport that takes nothing: more than twice what 4,096 streams can owe. */
 const CONTROL_BACKLOG_BYTES = 256 * 1024;
@@ -60,8 +61,8 @@ export interface MuxSessionOptions {
   readonly maxStreams: number;
   /** How far one stream's receive window may grow. */
   readonly maxWindowBytes: number;
-  /** How much all grown windows together may exceed their initial size. */
-  readonly windowBudgetBytes: number;
+  /** What all grown windows take from; sessions may share it. */
+  readonly windowBudget: WindowBudget;
   /** Where this end's ids begin (of its role's parity); absent: 1 or 2. For a test that uses them up. */
   readonly firstStreamId?: number;
 }
@@ -92,14 +93,15 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   #pingId = 0;
   #pingAtMs = 0;
   readonly #rttSamples: number[] = [];
-  #budgetBytes: number;
+  #leastRttMs = 0;
+  /** When the peer was asked for something that it has not answered, in whatever way; 0 when it owes nothing. */
+  #askedAtMs = 0;
 
   constructor(transport: MuxTransport, options: MuxSessionOptions) {
     this.#transport = transport;
     this.#outbox = new Outbox(transport);
     this.#options = options;
     this.#nextId = options.firstStreamId ?? (options.role === 'client' ? 1 : 2);
-    this.#budgetBytes = options.windowBudgetBytes;
   }
 
   /** Streams that are open now. */
@@ -110,11 +112,6 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   /** Bytes that wait for the system, an estimate of how long a new stream's first byte would wait. */
   get backlogBytes(): number {
     return this.#outbox.bytes;
-  }
-
-  /** By how much grown windows exceed their initial size now; `windowBudgetBytes` is the most. */
-  get borrowedBytes(): number {
-    return this.#options.windowBudgetBytes - this.#budgetBytes;
   }
 
   get open(): boolean {
@@ -133,6 +130,22 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   /** The least round trip of late in milliseconds; 0 until the first ping came back. */
   get rttMs(): number {
     return this.#rttSamples.length === 0 ? 0 : Math.min(...this.#rttSamples);
+  }
+
+  /**
+   * The least round trip since the session began; 0 until the first ping came back. Windows follow this one: under load
+   * every newer sample contains the queue that they themselves made.
+   */
+  get leastRttMs(): number {
+    return this.#leastRttMs;
+  }
+
+  /**
+   * For how many milliseconds nothing at all has come from a peer that owes an answer (to a ping, or to a new stream);
+   * 0 while it owes none.
+   */
+  get silentMs(): number {
+    return this.#askedAtMs === 0 ? 0 : performance.now() - this.#askedAtMs;
   }
 
   /** Opens a stream; its SYN leaves with its first bytes. Throws LIMIT_EXCEEDED, LINK_LOST or RELAY_DRAINING. */
@@ -155,6 +168,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
     this.wantsTurn(stream);
+    if (this.#askedAtMs === 0) this.#askedAtMs = performance.now();
     return stream;
   }
 
@@ -162,6 +176,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   ping(): void {
     this.#pingId = (this.#pingId + 1) >>> 0;
     this.#pingAtMs = performance.now();
+    if (this.#askedAtMs === 0) this.#askedAtMs = this.#pingAtMs;
     this.#sendControl(TYPE_PING, FLAG_SYN, 0, this.#pingId);
   }
 
@@ -200,6 +215,7 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   /** Reads bytes of the transport. A violation closes the session; nothing is thrown. */
   receive(chunk: Buffer): void {
     if (!this.open) return;
+    this.#askedAtMs = 0;
     try {
       this.#reader.read(chunk);
     } catch (error) {
@@ -279,9 +295,14 @@ export class MuxSession implements FrameReceiver, StreamOwner {
       if (this.#pendingPongs > MAX_PENDING_PONGS) throw limit(`${this.#pendingPongs} pings without reading an answer`);
       this.#sendControl(TYPE_PING, FLAG_ACK, 0, id);
     } else if (id === this.#pingId && this.#pingAtMs !== 0) {
-      if (this.#rttSamples.push(performance.now() - this.#pingAtMs) > RTT_SAMPLES) this.#rttSamples.shift();
+      this.#noteRtt(performance.now() - this.#pingAtMs);
       this.#pingAtMs = 0;
     }
+  }
+
+  #noteRtt(ms: number): void {
+    if (this.#rttSamples.push(ms) > RTT_SAMPLES) this.#rttSamples.shift();
+    this.#leastRttMs = this.#leastRttMs === 0 ? ms : Math.min(this.#leastRttMs, ms);
   }
 
   #onGoAway(reason: number): void {
@@ -331,13 +352,12 @@ export class MuxSession implements FrameReceiver, StreamOwner {
   }
 
   borrowWindow(windowBytes: number): number {
-    const bytes = Math.max(0, Math.min(windowBytes, this.#options.maxWindowBytes - windowBytes, this.#budgetBytes));
-    this.#budgetBytes -= bytes;
-    return bytes;
+    const { maxWindowBytes, windowBudget } = this.#options;
+    return windowBudget.take(Math.min(windowBytes, maxWindowBytes - windowBytes));
   }
 
   returnWindow(bytes: number): void {
-    this.#budgetBytes += bytes;
+    this.#options.windowBudget.giveBack(bytes);
   }
 
   // ---- outbound ----

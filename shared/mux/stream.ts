@@ -8,11 +8,12 @@
  *
  *   opening → open → localEnded | remoteEnded → closed        any → reset
  *
- * Owns: its two queues. Owned by: MuxSession, which it knows only as a StreamOwner.
+ * Owns: its two queues and its receive window. Owned by: MuxSession, which it knows only as a StreamOwner.
  */
 import { TunnelError } from '../errors.js';
 import { Pieces } from '../pieces.js';
 import { FLAG_ACK, FLAG_SYN, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from './frame.js';
+import { ReceiveWindow, type WindowLender } from './receive-window.js';
 import { Waiting } from './waiting.js';
 
 /** `write` asks its caller to wait while more than this many bytes wait for their turn. */
@@ -42,7 +43,7 @@ export interface StreamHandler {
 }
 
 /** What a stream needs of its session. */
-export interface StreamOwner {
+export interface StreamOwner extends WindowLender {
   /** The stream has bytes or flags to send, and window for them. */
   wantsTurn(stream: MuxStream): void;
   /** The stream takes its turns together with all others of this key. */
@@ -52,12 +53,6 @@ export interface StreamOwner {
   sendReset(stream: MuxStream): void;
   /** The stream needs no more frames: forget it. */
   forget(stream: MuxStream): void;
-  /** The round trip of the link in milliseconds; 0 while unknown. */
-  readonly rttMs: number;
-  /** By how much a window of `windowBytes` may grow now (0 when a limit is reached); that much is borrowed. */
-  borrowWindow(windowBytes: number): number;
-  /** Gives back what was borrowed. */
-  returnWindow(bytes: number): void;
 }
 
 /** Streams that take turns at one place in the session's queue. */
@@ -83,11 +78,7 @@ export class MuxStream {
   #flowing = false;
   #delivering = false;
   #remoteEnd: 'none' | 'received' | 'delivered' = 'none';
-  #windowBytes = INITIAL_WINDOW_BYTES;
-  #mayReceiveBytes = INITIAL_WINDOW_BYTES;
-  #consumedBytes = 0;
-  #borrowedBytes = 0;
-  #creditedAtMs = 0;
+  readonly #window: ReceiveWindow;
 
   readonly #outbound = new Pieces();
   #maySendBytes = INITIAL_WINDOW_BYTES;
@@ -103,6 +94,7 @@ export class MuxStream {
   constructor(id: number, owner: StreamOwner, openedBy: 'us' | 'peer') {
     this.id = id;
     this.#owner = owner;
+    this.#window = new ReceiveWindow(owner);
     this.#pendingFlags = openedBy === 'us' ? FLAG_SYN : FLAG_ACK;
     if (openedBy === 'peer') this.#state = 'open';
   }
@@ -186,16 +178,16 @@ export class MuxStream {
 
   /** Session: a Data header. Throws PROTOCOL_VIOLATION before a byte is buffered when the window does not cover it. */
   expectData(bytes: number): void {
-    if (bytes > this.#mayReceiveBytes) {
+    if (bytes > this.#window.roomBytes) {
       throw new TunnelError(
         'PROTOCOL_VIOLATION',
-        `Cannot accept data on stream ${this.id}: ${bytes} bytes overrun the window of ${this.#mayReceiveBytes}`,
+        `Cannot accept data on stream ${this.id}: ${bytes} bytes overrun the window of ${this.#window.roomBytes}`,
       );
     }
     if (this.#remoteEnd !== 'none' && bytes > 0) {
       throw new TunnelError('PROTOCOL_VIOLATION', `Cannot accept data on stream ${this.id}: the peer has ended it`);
     }
-    this.#mayReceiveBytes -= bytes;
+    this.#window.fill(bytes);
   }
 
   /** Session: payload that `expectData` admitted. */
@@ -306,31 +298,8 @@ export class MuxStream {
   #give(piece: Buffer): void {
     this.handler?.onData(piece);
     if (!this.alive) return;
-    this.#consumedBytes += piece.length;
-    if (this.#consumedBytes * 2 >= this.#windowBytes && this.#remoteEnd === 'none') this.#credit();
-  }
-
-  #credit(): void {
-    const grown = this.#growth();
-    const bytes = this.#consumedBytes + grown;
-    this.#windowBytes += grown;
-    this.#borrowedBytes += grown;
-    this.#mayReceiveBytes += bytes;
-    this.#consumedBytes = 0;
-    this.#owner.sendCredit(this, bytes);
-  }
-
-  /**
-   * Doubles the window when half of it was consumed in less than two round trips: then the window, and not the
-   * reader, may be what limits the sender. A paused reader never gets here, so it never grows.
-   */
-  #growth(): number {
-    const nowMs = performance.now();
-    const elapsedMs = nowMs - this.#creditedAtMs;
-    const first = this.#creditedAtMs === 0;
-    this.#creditedAtMs = nowMs;
-    if (first || elapsedMs >= 2 * this.#owner.rttMs) return 0;
-    return this.#owner.borrowWindow(this.#windowBytes);
+    const credit = this.#remoteEnd === 'none' ? this.#window.take(piece.length) : 0;
+    if (credit > 0) this.#owner.sendCredit(this, credit);
   }
 
   #deliverEnd(): void {
@@ -351,8 +320,7 @@ export class MuxStream {
     this.#state = state;
     this.#inbound.clear();
     this.#outbound.clear();
-    this.#owner.returnWindow(this.#borrowedBytes);
-    this.#borrowedBytes = 0;
+    this.#window.release();
     this.#owner.forget(this);
     this.handler?.onClose(error);
   }

@@ -12,8 +12,8 @@ const REFUSAL = JSON.stringify({
 
 export interface AcmeProxy {
   readonly directoryUrl: string;
-  /** Every name of every order that somebody asked for, in turn. */
-  readonly ordered: string[];
+  /** Every name that somebody ordered, in turn; once each, because an order that a busy machine failed is repeated. */
+  readonly ordered: readonly string[];
 }
 
 export interface AcmeProxyOptions {
@@ -29,12 +29,12 @@ export async function startAcmeProxy(
   { port, ca }: Pebble,
   { caaIdentities = [], refused = [] }: AcmeProxyOptions = {},
 ): Promise<AcmeProxy> {
-  const ordered: string[] = [];
+  const ordered = new Set<string>();
   const server = createServer(await ca.issue('localhost'), async (asked, response) => {
     const { method, url, headers } = asked;
     const question = await bodyOf(asked);
     const names = namesIn(question);
-    ordered.push(...names);
+    for (const name of names) ordered.add(name);
     if (names.some((name) => refused.includes(name))) {
       response.writeHead(400, { 'Content-Type': 'application/problem+json' }).end(REFUSAL);
       return;
@@ -50,7 +50,12 @@ export async function startAcmeProxy(
     sent.end(question);
   });
   endConnections(t, server);
-  return { directoryUrl: `https://localhost:${await listen(t, server)}/dir`, ordered };
+  return {
+    directoryUrl: `https://localhost:${await listen(t, server)}/dir`,
+    get ordered() {
+      return [...ordered];
+    },
+  };
 }
 
 async function bodyOf(message: IncomingMessage): Promise<Buffer> {

@@ -53,6 +53,8 @@ cd "$root"
 mkdir before
 pivot_root . before
 umount -l /before
+# As container managers leave it: what systemd mounts for a service (credentials) must be seen by that.
+mount --make-rshared /
 exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
   /lib/systemd/systemd --unit=small.target --log-target=console --show-status=no --log-level=notice
 `;

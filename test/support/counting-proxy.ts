@@ -41,6 +41,13 @@ export class CountingProxy {
     for (const socket of this.#far) socket.unpipe().pause();
   }
 
+  /** From now on nothing moves on the oldest connection that is open; neither end is told. */
+  freezeOldest(): void {
+    const [near] = this.#open;
+    const [far] = this.#far;
+    for (const socket of [near, far]) socket?.unpipe().pause();
+  }
+
   /** From now on new connections are accepted and then nothing happens to them, until `letGo`. */
   hold(): void {
     this.#held ??= [];

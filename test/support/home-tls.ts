@@ -47,12 +47,13 @@ export function vaultTunnel(origin: string, { certFile, keyFile }: HomeCertifica
 export async function startVault(
   t: TestContext,
   origin: string,
-  options: RelayWorldOptions & { readonly tunnel?: string } = {},
+  options: RelayWorldOptions & { readonly tunnel?: string; readonly clientYaml?: string } = {},
 ): Promise<HomeTlsWorld> {
   const certificate = await homeCertificate(t);
   const relay = await new RelayHome(t, options).start(t);
   const client = await relay.client(t, [vaultTunnel(origin, certificate, options.tunnel)], {
     http2: options.http2 ?? 'off',
+    yaml: options.clientYaml ?? '',
   });
   return { relay, client, certificate };
 }

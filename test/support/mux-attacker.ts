@@ -2,6 +2,7 @@
 import { TunnelError } from '../../shared/errors.js';
 import { MuxSession, type MuxSessionOptions, type MuxTransport } from '../../shared/mux/session.js';
 import type { MuxStream } from '../../shared/mux/stream.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { type Frame, readFrames } from './mux-frames.js';
 
 const HEADROOM = 4;
@@ -61,7 +62,7 @@ export function victim(options: VictimOptions = {}): Victim {
     role: 'server',
     maxStreams: 1024,
     maxWindowBytes: 16 << 20,
-    windowBudgetBytes: 32 << 20,
+    windowBudget: new WindowBudget(32 << 20),
     ...(acceptsStreams ? { onStream: (stream: MuxStream) => accepted.push(stream) } : {}),
     onClose: (error) => closes.push(error),
     ...sessionOptions,

@@ -5,6 +5,7 @@
 import type { TunnelError } from '../../shared/errors.js';
 import { MuxSession, type MuxSessionOptions, type MuxTransport } from '../../shared/mux/session.js';
 import type { MuxStream, StreamHandler } from '../../shared/mux/stream.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { type Frame, readFrames } from './mux-frames.js';
 
 const HEADROOM = 3;
@@ -93,9 +94,9 @@ export function muxPair(options: MuxPairOptions = {}): MuxPair {
   const rightToLeft = new Wire(choose, batchBytes);
   const accepted: MuxStream[] = [];
   const closed: MuxPair['closed'] = { left: 'open', right: 'open' };
-  const limits = { maxStreams: 4096, maxWindowBytes: 16 << 20, windowBudgetBytes: 32 << 20 };
+  const limits = () => ({ maxStreams: 4096, maxWindowBytes: 16 << 20, windowBudget: new WindowBudget(32 << 20) });
   const left = new MuxSession(leftToRight, {
-    ...limits,
+    ...limits(),
     role: 'client',
     onClose: (error) => {
       closed.left = error;
@@ -103,7 +104,7 @@ export function muxPair(options: MuxPairOptions = {}): MuxPair {
     ...options.left,
   });
   const right = new MuxSession(rightToLeft, {
-    ...limits,
+    ...limits(),
     role: 'server',
     onStream: (stream) => {
       accepted.push(stream);

@@ -1,12 +1,13 @@
 /** Questions to a relay that runs as a process: its status over the admin listener, and its memory. */
 import { readFileSync } from 'node:fs';
+import { doorAt } from '../../relay-server/find-relay.js';
 import type { RelayStatus } from '../../relay-server/ops/relay-status.js';
 import { fetchRelayStatus } from '../../relay-server/status-command.js';
 import { until } from './within.js';
 
 /** The status of the relay with this admin port. */
 export function statusOf(admin: number): Promise<RelayStatus> {
-  return fetchRelayStatus({ host: '127.0.0.1', port: admin });
+  return fetchRelayStatus(doorAt({ host: '127.0.0.1', port: admin }));
 }
 
 /** Resolves with the first status that fulfils `condition`; rejects with the newest one after `ms`. */

@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { TunnelError } from '../../shared/errors.js';
 import { MuxSession, type MuxSessionOptions } from '../../shared/mux/session.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { requireTool, skipFor } from './require-tool.js';
 
 const sources = fileURLToPath(new URL('../../../test/interop/', import.meta.url));
@@ -87,7 +88,7 @@ function joinSocket(socket: Socket, options: Partial<MuxSessionOptions> & Pick<M
     batchBytes: BATCH_BYTES,
     send: (batch: Buffer) => void socket.write(batch, () => session.sent()),
   };
-  const limits = { maxStreams: 4096, maxWindowBytes: 16 << 20, windowBudgetBytes: 64 << 20 };
+  const limits = { maxStreams: 4096, maxWindowBytes: 16 << 20, windowBudget: new WindowBudget(64 << 20) };
   const session: MuxSession = new MuxSession(transport, { ...limits, onClose: () => {}, ...options });
   socket.on('data', (chunk) => session.receive(chunk));
   socket.on('close', () => session.transportClosed(new TunnelError('LINK_LOST', 'The Go peer is gone')));

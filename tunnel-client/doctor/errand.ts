@@ -17,6 +17,7 @@ import {
   type WatchedRequest,
   type Welcome,
 } from '../../shared/messages.js';
+import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { parseToken } from '../../shared/token.js';
 import { dialRelay, type WelcomedLink } from '../dial-relay.js';
 import type { TunnelConfig, TunnelSpec } from '../tunnel-config.js';
@@ -49,7 +50,7 @@ export class Errand {
       heartbeat: DEFAULT_HEARTBEAT,
       maxStreams: 1,
       maxWindowBytes: WINDOW_BYTES,
-      windowBudgetBytes: 0,
+      windowBudget: new WindowBudget(0),
       onMessage: (text) => this.#onMessage(text),
       onClose: (error) => this.#onClose(error),
     });

@@ -22,6 +22,8 @@ export class AlertWatch {
   readonly #rules: AlertRules;
   readonly #memory: AlertMemory;
   readonly #tunnels = new Map<string, TunnelHealth>();
+  /** The token whose client served an address last; unknown for those that were lost before the relay started. */
+  readonly #tokens = new Map<string, string>();
   readonly #certificates = new Map<string, CertificateHealth>();
 
   /** `nowMs` counts on the monotonic clock, here and in `look`. */
@@ -41,7 +43,10 @@ export class AlertWatch {
   }
 
   #lookAtTunnels(status: RelayStatus, nowMs: number): News[] {
-    const online = new Set(status.tunnels.filter(({ state }) => state === 'online').map((tunnel) => tunnel.public));
+    const sessions = new Map(status.sessions.map(({ id, tokenName }) => [id, tokenName]));
+    const served = status.tunnels.filter(({ state }) => state === 'online');
+    for (const { public: url, sessionId } of served) this.#tokens.set(url, sessions.get(sessionId ?? '') ?? '');
+    const online = new Set(served.map((tunnel) => tunnel.public));
     for (const url of online) {
       // One that comes for the first time is no news.
       if (!this.#tunnels.has(url)) this.#tunnels.set(url, new TunnelHealth(this.#rules, undefined, nowMs));
@@ -51,7 +56,8 @@ export class AlertWatch {
     for (const [url, health] of this.#tunnels) {
       const wasMs = health.unchangedMs(nowMs);
       const found = health.look(online.has(url), nowMs);
-      if (found !== undefined) news.push(tunnelNews(found, url, wasMs, this.#rules));
+      if (found !== undefined)
+        news.push({ ...tunnelNews(found, url, wasMs, this.#rules), share: this.#tokens.get(url) ?? '' });
       if (health.isDown && health.unchangedMs(nowMs) > FORGET_MS) this.#forget(url);
       else this.#memory.rememberTunnel(url, health.isDown ? 'down' : 'up');
     }
@@ -70,16 +76,19 @@ export class AlertWatch {
 
   #forget(url: string): void {
     this.#tunnels.delete(url);
+    this.#tokens.delete(url);
     this.#memory.forgetTunnel(url);
   }
 
-  #lookAtCertificates({ certificates }: RelayStatus, dateMs: number): News[] {
+  #lookAtCertificates({ domain, certificates }: RelayStatus, dateMs: number): News[] {
     const news: News[] = [];
     for (const status of certificates.slice(0, MAX_CERTIFICATES)) {
       const health = this.#certificates.get(status.name) ?? new CertificateHealth(this.#rules);
       this.#certificates.set(status.name, health);
       const found = health.look(status, dateMs);
-      if (found !== undefined) news.push(certificateNews(found, status, dateMs));
+      if (found === undefined) continue;
+      const share = status.name === domain ? domain : this.#tokenOf(status.name);
+      news.push({ ...certificateNews(found, status, dateMs), share });
     }
     if (this.#certificates.size > certificates.length) {
       const names = new Set(certificates.map(({ name }) => name));
@@ -88,11 +97,17 @@ export class AlertWatch {
     return news;
   }
 
+  #tokenOf(hostname: string): string {
+    for (const [url, token] of this.#tokens) if (new URL(url).hostname === hostname) return token;
+    return '';
+  }
+
   #lookAtClients({ sessions }: RelayStatus): News[] {
     const fresh = sessions.filter((session) => this.#memory.isNewAddress(session.tokenName, session.clientAddress));
     return fresh.map(({ tokenName, clientAddress }) => ({
       event: 'client-address',
       subject: tokenName,
+      share: tokenName,
       title: `New address of a client: ${tokenName}`,
       text: `A client proved the token ${tokenName} from ${clientAddress}, where it never was before.`,
       cure: `If that is not you: relay token rotate ${tokenName}`,
@@ -100,7 +115,7 @@ export class AlertWatch {
   }
 }
 
-function tunnelNews(found: TunnelNews, url: string, wasMs: number, rules: AlertRules): News {
+function tunnelNews(found: TunnelNews, url: string, wasMs: number, rules: AlertRules): Omit<News, 'share'> {
   if (found === 'down') {
     const text = `No client has served ${url} for ${roundedSpan(wasMs)}. Visitors see "offline".`;
     return {
@@ -123,7 +138,11 @@ function tunnelNews(found: TunnelNews, url: string, wasMs: number, rules: AlertR
   return { event: 'tunnel-flapping', subject: url, title: `Flapping: ${url}`, text, cure };
 }
 
-function certificateNews(found: CertificateTrouble | 'well', status: CertificateStatus, dateMs: number): News {
+function certificateNews(
+  found: CertificateTrouble | 'well',
+  status: CertificateStatus,
+  dateMs: number,
+): Omit<News, 'share'> {
   const { name, lastError, notAfterMs } = status;
   const left = notAfterMs === undefined ? 'There is none yet' : `It ends in ${roundedSpan(notAfterMs - dateMs)}`;
   if (found === 'well') {
@@ -137,6 +156,6 @@ function certificateNews(found: CertificateTrouble | 'well', status: Certificate
     subject: name,
     title: `Certificate ${found}: ${name}`,
     text: `${state}.${reason}`,
-    cure: 'On the relay: relay status, relay doctor',
+    cure: 'On the VPS: relay cert list, relay doctor',
   };
 }

@@ -37,7 +37,10 @@ export interface AlertRules extends TunnelOptions {
 }
 
 /** Something that has begun to be worth telling, before it is known where and when. */
-export type News = Omit<Alert, 'relay' | 'atMs'>;
+export interface News extends Omit<Alert, 'relay' | 'atMs'> {
+  /** Whose share of the budget it spends: a token's name, the relay's own name, or '' when nobody knows. */
+  readonly share: string;
+}
 
 /** Good news and tests need nobody out of bed. */
 export function isUrgent(event: AlertEvent): boolean {

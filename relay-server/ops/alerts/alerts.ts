@@ -63,7 +63,8 @@ export class Alerts {
         log.info({ event: news.event, subject: news.subject }, 'alert');
         const told = this.#budget.admit(news, performance.now());
         if (told === undefined) continue;
-        for (const courier of this.#couriers) courier.send({ ...told, relay, atMs: Date.now() });
+        const { share: _share, ...alert } = told;
+        for (const courier of this.#couriers) courier.send({ ...alert, relay, atMs: Date.now() });
       }
       this.#memory.save();
     } catch (error) {

@@ -3,9 +3,10 @@
  * newest is written to; none is ever renamed, so whoever follows or copies one sees it grow and then stand still.
  * Owns nothing. Used by: audit-append.ts, audit-verify.ts.
  */
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, readdir, rm } from 'node:fs/promises';
 import * as path from 'node:path';
 import { createFileExclusive, isCode } from '../../../shared/atomic-file.js';
+import { openToRead } from '../../../shared/bounded-file.js';
 import { CHAIN_START, type ChainEnd, MAX_LINE_BYTES, readRecord } from './audit-chain.js';
 
 const NAME = /^audit-(\d{8})\.jsonl$/;
@@ -58,7 +59,7 @@ export async function chainEndOf(files: readonly string[]): Promise<ChainEnd> {
 
 /** How one file ends. A power cut may leave a tail of any length, so then the whole file is read. */
 export async function readFileEnd(file: string): Promise<FileEnd> {
-  const handle = await open(file, 'r');
+  const handle = await openToRead(file);
   try {
     const { size } = await handle.stat();
     const tail = await readTail(handle, size, Math.min(size, TAIL_BYTES));

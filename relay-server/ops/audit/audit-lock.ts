@@ -6,11 +6,12 @@
  * A lock is stale when its process is gone, or after `STALE_MS`. Owns: its file. Owned by: one append.
  */
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { link, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname as machine } from 'node:os';
 import * as path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isCode } from '../../../shared/atomic-file.js';
+import { readFileBytes } from '../../../shared/bounded-file.js';
 import { TunnelError } from '../../../shared/errors.js';
 
 const NAME = '.lock';
@@ -70,7 +71,7 @@ async function create(file: string, id: string, text: string): Promise<boolean> 
 async function holderOf(file: string): Promise<Holder | undefined> {
   try {
     const { mtimeMs } = await stat(file);
-    const text = await readFile(file, 'utf8');
+    const text = readFileBytes(file).toString();
     const { id, pid, machine: at } = parsed(text);
     return { id: String(id), pid: Number(pid), machine: String(at), ageMs: Date.now() - mtimeMs };
   } catch (error) {

@@ -2,7 +2,7 @@
  * AuditRead: decides which records people get to see: the newest ones, whole lines only. Whether they are true is
  * audit-verify.ts's to say. Owns nothing.
  */
-import { readFile } from 'node:fs/promises';
+import { openToRead } from '../../../shared/bounded-file.js';
 import { readRecord } from './audit-chain.js';
 import { auditFiles } from './audit-files.js';
 
@@ -16,11 +16,20 @@ export interface ShownRecord {
 export async function auditRecords(folder: string, count: number): Promise<ShownRecord[]> {
   let records: ShownRecord[] = [];
   for (const file of (await auditFiles(folder)).reverse()) {
-    const lines = (await readFile(file, 'utf8')).split('\n').slice(-count - 1);
+    const lines = (await textOf(file)).split('\n').slice(-count - 1);
     records = [...lines.flatMap(shown), ...records];
     if (records.length >= count) break;
   }
   return records.slice(-count);
+}
+
+async function textOf(file: string): Promise<string> {
+  const handle = await openToRead(file);
+  try {
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
 }
 
 function shown(line: string): ShownRecord[] {

@@ -6,8 +6,8 @@
  * for that, keep `seq:hash` of an earlier look elsewhere and ask whether the chain still contains it.
  * Reads while a relay writes. Owns nothing.
  */
-import { createReadStream } from 'node:fs';
 import { isCode } from '../../../shared/atomic-file.js';
+import { openToRead } from '../../../shared/bounded-file.js';
 import { CHAIN_START, type ChainEnd, type ChainRecord, readRecord, vouchesFor } from './audit-chain.js';
 import { auditFiles } from './audit-files.js';
 
@@ -129,7 +129,9 @@ class ChainReader {
 async function* linesOf(file: string): AsyncGenerator<Line> {
   let rest: Buffer = Buffer.alloc(0);
   let number = 0;
-  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+  // The stream closes what it reads from, also when it is left early.
+  const chunks: AsyncIterable<Buffer> = (await openToRead(file)).createReadStream();
+  for await (const chunk of chunks) {
     const bytes = Buffer.concat([rest, chunk]);
     let from = 0;
     for (let at = bytes.indexOf(LINE_END); at >= 0; at = bytes.indexOf(LINE_END, from)) {
