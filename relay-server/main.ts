@@ -17,6 +17,7 @@ import { addInitCommand } from './init-command.js';
 import { readRelayConfig } from './relay-config.js';
 import { addServeCommand } from './serve-command.js';
 import { addStatusCommand } from './status-command.js';
+import { addTlsWorkerCommand } from './tls-worker-command.js';
 import { addTokenCommands } from './token-command.js';
 import { addWhyCommand } from './why-command.js';
 
@@ -39,4 +40,5 @@ addDoctorCommand(program, io);
 addWhyCommand(program, io);
 addAlertCommands(program, io);
 addAuditCommands(program, io);
+addTlsWorkerCommand(program);
 await runProgram(program);

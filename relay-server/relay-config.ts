@@ -8,7 +8,7 @@ import { type AcmeConfig, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
 import type { Fields } from '../shared/config-fields.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
-import { choice, host, listenAddress, network, orOff } from '../shared/config-kinds.js';
+import { choice, host, integer, listenAddress, network, orAuto, orOff } from '../shared/config-kinds.js';
 import type { Environment } from '../shared/config-secret.js';
 import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
 import { type LogConfig, readLogConfig } from '../shared/log-config.js';
@@ -33,6 +33,8 @@ export interface RelayConfig {
   /** Whether answers carry Strict-Transport-Security (RFC 6797). */
   readonly hsts: boolean;
   readonly http2: Http2Mode;
+  /** Processes that end TLS; 1: the relay's only one. */
+  readonly workers: number | 'auto';
   /** What `tls.hsts` says; undefined when `hsts` follows from the mode. */
   readonly writtenHsts: boolean | undefined;
   readonly limits: RelayLimits;
@@ -118,6 +120,8 @@ const MIB = 1 << 20;
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
 const MAX_COUNT = 1_000_000;
+/** More processes than cores only wait for each other. */
+const MAX_WORKERS = 64;
 
 /**
  * Reads a relay's config file.
@@ -163,6 +167,7 @@ export function readRelay(root: Fields, onAcme?: (fields: Fields, acme: AcmeConf
     hsts: hsts ?? isTrustedByBrowsers({ tls, acme }),
     writtenHsts: hsts,
     http2: root.choice('http2', HTTP2_MODES, { default: 'auto' }),
+    workers: root.value('workers', orAuto(integer({ min: 1, max: MAX_WORKERS })), { default: 1 }),
     limits: root.section('limits', readLimits),
     alerts: root.section('alerts', readAlerts),
     log: root.section('log', readLogConfig),

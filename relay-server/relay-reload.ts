@@ -91,6 +91,7 @@ function optionsOf(config: RelayConfig): Option[] {
     tls,
     hsts,
     http2,
+    workers,
     writtenHsts: _writtenHsts,
     limits,
     alerts,
@@ -116,6 +117,8 @@ function optionsOf(config: RelayConfig): Option[] {
     later('tls', tls),
     now('tls.hsts', hsts),
     now('http2', http2),
+    // Tickets and visitors are the workers' that run.
+    later('workers', workers),
     // Its defaults follow from other options; nobody reads them in another mode.
     later('acme', tls.mode === 'acme' ? acme : undefined),
     ...[...LATER_LIMITS].map(([key, name]) => later(name, limits[key])),

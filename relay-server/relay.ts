@@ -49,6 +49,7 @@ import { Sessions } from './sessions/sessions.js';
 import { TokenStore } from './sessions/token-store.js';
 import type { TokenWatch } from './sessions/token-watch.js';
 import type { Tunnel } from './sessions/tunnel.js';
+import { TlsWorkers, workersFor } from './workers/tls-workers.js';
 
 /** How soon clients of a stopping relay should try again; with jitter of their own. */
 const RECONNECT_MS = 500;
@@ -66,6 +67,8 @@ export interface RelayOptions {
   readonly claimWaitMs?: number;
   /** Listening sockets that the process was started with. */
   readonly sockets?: ListenSockets;
+  /** The command line that starts a TLS worker; without it there are none, whatever the config says. */
+  readonly workerCommand?: readonly string[];
 }
 
 type EdgeLimits = EdgeOptions['limits'];
@@ -76,6 +79,7 @@ interface RelayParts {
   readonly sockets: ListenSockets;
   readonly certificates: RelayCertificates;
   readonly protectedHosts: ProtectedHosts;
+  readonly workerCommand: readonly string[] | undefined;
 }
 
 export class Relay {
@@ -107,10 +111,13 @@ export class Relay {
   #redirect: Redirect | undefined;
   #admin: AdminListener | undefined;
   #alerts: Alerts | undefined;
+  readonly #workerCommand: readonly string[] | undefined;
+  #workers: TlsWorkers | undefined;
   #state: RelayState = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, { log, audit, sockets, certificates, protectedHosts }: RelayParts) {
+  private constructor(config: RelayConfig, parts: RelayParts) {
+    const { log, audit, sockets, certificates, protectedHosts } = parts;
     const refused = (code: ErrorCode) => this.#refusals.count(code);
     const access = new AccessLog(config.accessLog, log);
     const carried: OnCarried = (record, visitor, tunnel) =>
@@ -121,6 +128,7 @@ export class Relay {
     this.#audit = audit;
     this.#access = access;
     this.#sockets = sockets;
+    this.#workerCommand = parts.workerCommand;
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
     this.#certificates = certificates;
@@ -166,7 +174,8 @@ export class Relay {
       http2: offersHttp2(config.http2),
       hsts: config.hsts,
       log,
-      onOwnSite: (socket, visitor) => this.#ownSite.accept(socket, visitor),
+      handOver: (socket, handshake) => this.#workers?.accept(socket, handshake) ?? false,
+      onOwnSite: (socket, visitor, exporter) => this.#ownSite.accept(socket, visitor, exporter),
       refused,
       exchanged: (record, visitor, tunnel) => {
         (tunnel?.exchanges ?? this.#unrouted).note(record);
@@ -214,8 +223,8 @@ export class Relay {
       audit.record('certificate-issued', { hostname, issuer, notAfter: new Date(notAfterMs).toISOString() });
     const certificates = await RelayCertificates.open(config, { log, isWanted, onIssued, ...options });
     try {
-      const { sockets = new ListenSockets() } = options;
-      relay = new Relay(config, { log, audit, sockets, certificates, protectedHosts });
+      const { sockets = new ListenSockets(), workerCommand } = options;
+      relay = new Relay(config, { log, audit, sockets, certificates, protectedHosts, workerCommand });
       await relay.#listen();
       return relay;
     } catch (error) {
@@ -248,6 +257,7 @@ export class Relay {
       state: this.#state,
       listeners: this.#listeners.status,
       connections: this.#visitors.count,
+      workers: this.#workers?.status,
       refusals: this.#refusals.all,
       lastRefusal: this.#refusals.newest,
       sessions: this.#sessions.all,
@@ -338,7 +348,8 @@ export class Relay {
 
   /** Whoever may still lose something by our end. A visitor in its TLS handshake has no stream yet. */
   get #busyCount(): number {
-    return this.#sessions.streamCount + this.#edge.busyCount + (this.#redirect?.busyCount ?? 0);
+    const visitors = this.#edge.busyCount + (this.#redirect?.busyCount ?? 0) + (this.#workers?.busyCount ?? 0);
+    return this.#sessions.streamCount + visitors;
   }
 
   /** Ends everything now. Safe in any state, any number of times. */
@@ -357,6 +368,8 @@ export class Relay {
     this.#ownSite.close();
     const closed = [this.#edge.close(), this.#tcpPorts.close(), this.#redirect?.close(), this.#admin?.close()];
     this.#visitors.close();
+    // A worker that hangs would hold up the edge, which waits for the sockets that it has.
+    closed.push(this.#workers?.close());
     await Promise.all(closed);
     this.#deadlines.close();
     this.#sockets.close();
@@ -370,11 +383,25 @@ export class Relay {
     const config = this.#config;
     await this.#certificates.prepareAtStart(config.domain);
     await this.#claims.knowAtStart();
+    await this.#startWorkers();
     await this.#listeners.listen(config.listen);
     this.#state = 'running';
     this.#audit.record('relay-started', { domain: config.domain, version: VERSION, pid: process.pid });
     this.#certificates.begin(config.domain);
     this.#openAlerts();
+  }
+
+  async #startWorkers(): Promise<void> {
+    const count = workersFor(this.#config.workers);
+    const command = this.#workerCommand;
+    if (count === 0 || command === undefined) return;
+    this.#workers = await TlsWorkers.start({
+      count,
+      command,
+      handshakeMs: this.#limits.tlsHandshakeMs,
+      deadlines: this.#deadlines,
+      log: this.#log,
+    });
   }
 
   /** What is remembered of the alerts before is on disk. */

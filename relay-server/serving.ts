@@ -23,6 +23,8 @@ import { Relay } from './relay.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import type { ReloadReport } from './relay-reload.js';
 import { isSuccessor, startSuccessor, tellPredecessor } from './successor.js';
+import { thisProgram } from './this-program.js';
+import { TLS_WORKER_VERB } from './tls-worker-command.js';
 
 /** How soon clients come back when a successor already waits for them: at once, but not all in the same instant. */
 const RECONNECT_TO_SUCCESSOR_MS = 0;
@@ -59,7 +61,7 @@ export class Serving {
   /** Starts the relay of this config file. Rejects with CONFIG_INVALID. */
   static async start(path: string, config: RelayConfig, log: ProgramLog): Promise<Serving> {
     const sockets = ListenSockets.ofProcess();
-    const relay = await Relay.start(config, log, { sockets });
+    const relay = await Relay.start(config, log, { sockets, workerCommand: [...thisProgram(), TLS_WORKER_VERB] });
     // A client that had a public port has come back by then, or does not come any more.
     const leftovers = setTimeout(() => sockets.close(), 2 * config.limits.heldMs);
     const serving = new Serving(path, config.stateDir, relay, log, leftovers);

@@ -12,6 +12,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { TunnelError } from '../shared/errors.js';
 import type { NamedSocket } from '../shared/listen-sockets.js';
+import { thisProgram } from './this-program.js';
 
 /** A successor that needs longer is ended, and the relay goes on as it was. */
 const READY_MS = 20_000;
@@ -110,9 +111,7 @@ function ready(child: ChildProcess, nonce: string): Promise<void> {
   });
 }
 
-/** This program with its arguments; a single executable is its own interpreter. */
+/** This program with its arguments. */
 function commandLine(): string[] {
-  const [interpreter = process.execPath, ...rest] = process.argv;
-  const args = rest[0] === process.execPath ? rest.slice(1) : rest;
-  return [interpreter, ...process.execArgv, ...args];
+  return [...thisProgram(), ...process.argv.slice(2)];
 }

@@ -134,6 +134,21 @@ export function orOff<T>(kind: ValueKind<T>): ValueKind<T | undefined> {
   };
 }
 
+/** A value, or the word `auto` for one that the program finds. */
+export function orAuto<T>(kind: ValueKind<T>): ValueKind<T | 'auto'> {
+  const expected = `${kind.expected}, or auto`;
+  return {
+    expected,
+    placeholder: kind.placeholder,
+    parse(scalar, name) {
+      if (scalar.value === 'auto') return 'auto';
+      if (typeof scalar.value !== 'number') throw wrongValue(name, expected, scalar);
+      return kind.parse(scalar, name);
+    },
+    show: (value) => (value === 'auto' ? 'auto' : kind.show(value)),
+  };
+}
+
 /** One exact public hostname, in stored form. */
 export const hostname = textKind({
   expected: 'a hostname such as app.example.com',

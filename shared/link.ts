@@ -30,7 +30,9 @@ const CLOSE_MS = 2_000;
 /** Pongs are not worth more memory than this when the peer reads nothing. */
 const MAX_PONG_BACKLOG_BYTES = 16 * 1024;
 
-const EXPORTER_LABEL = 'EXPORTER-sallyport-link-v1';
+/** What both ends of a link's TLS derive (RFC 5705); see `Link.exporter`. */
+export const LINK_EXPORTER_LABEL = 'EXPORTER-sallyport-link-v1';
+export const LINK_EXPORTER_BYTES = 32;
 
 type SocketReader = (this: Socket, chunk: Buffer) => void;
 
@@ -62,13 +64,13 @@ export class Link implements MuxTransport, LinkReaderOwner {
   #waitingSinceMs = 0;
   #waiting = 0;
 
-  constructor(webSocket: WebSocket, socket: Socket, role: 'relay' | 'client') {
+  constructor(webSocket: WebSocket, socket: Socket, role: 'relay' | 'client', exporter = exporterOf(socket)) {
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#isClient = role === 'client';
     this.headroomBytes = this.#isClient ? CLIENT_HEADROOM_BYTES : RELAY_HEADROOM_BYTES;
     this.batchBytes = BLOCK_BYTES - this.headroomBytes;
-    this.#exporter = exporterOf(socket);
+    this.#exporter = exporter;
     this.#reader = new LinkReader(this, role);
     this.#wsReaders = socket.listeners('data') as SocketReader[];
     socket.removeAllListeners('data');
@@ -247,7 +249,7 @@ function peerClosed(closeCode: number, reason: string): TunnelError {
 
 function exporterOf(socket: Socket): Buffer {
   if (!(socket instanceof TLSSocket)) return Buffer.alloc(0);
-  return socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0));
+  return socket.exportKeyingMaterial(LINK_EXPORTER_BYTES, LINK_EXPORTER_LABEL, Buffer.alloc(0));
 }
 
 const COMMON_OPTIONS = {
@@ -338,14 +340,21 @@ export class LinkAcceptor {
   /**
    * Answers an upgrade request; a request that is no WebSocket handshake gets 400 and its socket is closed. False when the
    * client was refused because it does not speak our version.
+   * @param exporter what the link's TLS derived where that ended in another process; else the socket is asked.
    */
-  accept(request: IncomingMessage, socket: Duplex, head: Buffer, onLink: (link: Link) => void): boolean {
+  accept(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    onLink: (link: Link) => void,
+    exporter?: Buffer,
+  ): boolean {
     if (!offersOurVersion(request)) {
       socket.end(versionRefusal(), () => socket.destroy());
       return false;
     }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-      onLink(new Link(webSocket, socket as Socket, 'relay'));
+      onLink(new Link(webSocket, socket as Socket, 'relay', exporter));
     });
     return true;
   }

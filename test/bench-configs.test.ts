@@ -38,7 +38,7 @@ async function certificateFiles(t: TestContext): Promise<Files> {
 
 test('relay.yaml of the bench is one that the relay reads, with its limits', async (t) => {
   const files = await certificateFiles(t);
-  const text = relayConfig(8443, files, { connections: 20_000, keep_alive_timeout: '10m' });
+  const text = relayConfig(8443, files, { limits: { connections: 20_000, keep_alive_timeout: '10m' }, workers: 2 });
   const config = parseRelayConfig(text, join(files.folder, 'relay.yaml'));
   assert.equal(config.limits.connections, 20_000);
   assert.equal(config.limits.keepAliveMs, 600_000);

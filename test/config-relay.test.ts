@@ -37,6 +37,7 @@ test('a relay needs its domain alone', () => {
     },
     hsts: false,
     http2: 'auto',
+    workers: 1,
     writtenHsts: undefined,
     accessLog: {
       to: 'off',

@@ -177,7 +177,7 @@ export class HomeEdge implements HomeSiteHost {
       duplex.hasLastWords = true;
     });
     const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
-    const connection = serveVisitor(socket, new HomeSite(this, tunnel, opening, tls));
+    const connection = serveVisitor(socket, tls.alpn, new HomeSite(this, tunnel, opening, tls));
     this.#connections.add(connection);
     if (this.draining) connection.drain();
   }

@@ -7,14 +7,21 @@ import { type CertificatePaths, RELAY_HOST } from '../certificate.js';
 /** Options of the section `limits`, by their names in relay.yaml. */
 export type RelayLimits = Readonly<Record<string, string | number>>;
 
+export interface RelayConfigOptions {
+  readonly limits?: RelayLimits;
+  /** As relay.yaml has it; its default when left out. */
+  readonly workers?: number | 'auto';
+}
+
 /** The text of relay.yaml. */
-export function relayConfig(port: number, { cert, key }: CertificatePaths, limits: RelayLimits = {}): string {
+export function relayConfig(port: number, { cert, key }: CertificatePaths, options: RelayConfigOptions = {}): string {
+  const { limits = {}, workers } = options;
   const lines = Object.entries(limits).map(([name, value]) => `  ${name}: ${value}\n`);
   return `domain: ${RELAY_HOST}
 listen: { https: "127.0.0.1:${port}", http: off, admin: off }
 state_dir: state
 http2: on
-tls:
+${workers === undefined ? '' : `workers: ${workers}\n`}tls:
   mode: files
   certificates:
     - { cert_file: ${cert}, key_file: ${key} }

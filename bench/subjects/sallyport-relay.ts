@@ -11,17 +11,16 @@ import { RELAY_HOST } from '../certificate.js';
 import { freePort } from '../nginx.js';
 import type { Program } from '../programs.js';
 import type { Scene } from '../scene.js';
-import { type RelayLimits, relayConfig } from './sallyport-config.js';
+import { type RelayConfigOptions, relayConfig } from './sallyport-config.js';
 
 /** The build that the bench itself belongs to. */
 export const OWN_BUILD = fileURLToPath(new URL('../../', import.meta.url));
 
-export interface SallyportRelayOptions {
+export interface SallyportRelayOptions extends RelayConfigOptions {
   /** Of the subject: unique in the scene. */
   readonly name: string;
   /** The dist folder whose programs run. */
   readonly build?: string;
-  readonly limits?: RelayLimits;
   /** For the Node of both programs, beside those of the run. */
   readonly nodeFlags?: readonly string[];
 }
@@ -45,7 +44,7 @@ export class SallyportRelay {
     this.#build = resolve(options.build ?? OWN_BUILD);
     this.#nodeFlags = options.nodeFlags ?? [];
     mkdirSync(this.folder);
-    const text = relayConfig(port, scene.world.certificate, options.limits);
+    const text = relayConfig(port, scene.world.certificate, options);
     this.#configFile = scene.writeConfig(join(options.name, 'relay.yaml'), text);
   }
 

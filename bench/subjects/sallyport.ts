@@ -15,6 +15,13 @@ export const sallyport: SubjectKind = {
   start: async (scene) => (await startSallyport(scene, { name: 'sallyport' })).subject,
 };
 
+/** The same with two TLS workers at the relay. */
+export const sallyportWorkers: SubjectKind = {
+  name: 'sallyport-workers',
+  missing: () => undefined,
+  start: async (scene) => (await startSallyport(scene, { name: 'sallyport-workers', workers: 2 })).subject,
+};
+
 /** Another build of Sallyport, to compare with. */
 export function otherSallyport(build: string): SubjectKind {
   const start = async (scene: Scene) => (await startSallyport(scene, { name: 'other', build })).subject;
@@ -42,7 +49,12 @@ export async function startSallyport(scene: Scene, options: SallyportRelayOption
   const client = relay.startNode('tunnel-client', 'client', ['up', '--json', '--config', file]);
   await client.line('"event":"up"');
   const parts = [
-    { name: 'relay', pid: relay.pid, side: 'public' },
+    {
+      name: 'relay',
+      pid: relay.pid,
+      ...(options.workers === undefined ? {} : { children: 'workers' }),
+      side: 'public',
+    },
     { name: 'client', pid: client.pid, side: 'home' },
   ] as const;
   return { subject: { name: relay.name, what: 'relay and client', port: relay.port, parts }, relay, client };

@@ -1,8 +1,8 @@
 /**
  * Subject: one way from a visitor to the origin, ready to be measured.
  */
-import { cpuSeconds } from '../cpu-time.js';
 import { residentBytes } from '../memory.js';
+import { processTree } from '../process-tree.js';
 import type { Scene } from '../scene.js';
 
 /** A program of a subject; what it uses counts, with all its processes. */
@@ -10,6 +10,8 @@ export interface SubjectPart {
   /** `relay`, `client`, `nginx`, `frps`. */
   readonly name: string;
   readonly pid: number;
+  /** What the processes that it started are told as; they are counted with it when left out. */
+  readonly children?: string;
   /** Beside the visitors, or beside the origin. */
   readonly side: 'public' | 'home';
 }
@@ -37,8 +39,19 @@ export type CpuByPart = Readonly<Record<string, number>>;
 
 /** The CPU time that each part, with all its processes, has used since it began. */
 export function cpuOf(subject: Pick<Subject, 'parts'>): CpuByPart {
-  const parts = subject.parts.map(({ name, pid }) => [name, cpuSeconds(pid)] as const);
+  const parts = subject.parts.flatMap(cpuOfPart);
   return { ...Object.fromEntries(parts), total: parts.reduce((sum, [, seconds]) => sum + seconds, 0) };
+}
+
+function cpuOfPart({ name, pid, children }: SubjectPart): (readonly [string, number])[] {
+  const [own = 0, ...others] = processTree(pid).map((process) => process.cpuSeconds);
+  const started = others.reduce((sum, seconds) => sum + seconds, 0);
+  return children === undefined
+    ? [[name, own + started]]
+    : [
+        [name, own],
+        [children, started],
+      ];
 }
 
 /** What was used in between, divided by `units` of work and multiplied by `scale`. */

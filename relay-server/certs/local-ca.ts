@@ -14,7 +14,7 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
 import { readFileBytes } from '../../shared/bounded-file.js';
 import {
@@ -22,9 +22,9 @@ import {
   type CertificateSource,
   type CertificateStatus,
   type IssuedCertificate,
-  tlsServerOptions,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
+import { serverContext } from '../../shared/certs/server-context.js';
 import { asTunnelError } from '../../shared/errors.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import { expiryOf, type KeyAndCertificate, localCaFile, localCaFolder, openAuthority } from './local-authority.js';
@@ -164,7 +164,7 @@ export class LocalCa implements CertificateSource {
 
   async #load(name: string): Promise<void> {
     const pair = this.#readFile(name) ?? (await this.#issueInTurn(name));
-    const context = createSecureContext({ ...tlsServerOptions, key: pair.keyPem, cert: pair.certPem });
+    const context = serverContext(pair.certPem, pair.keyPem);
     this.#keep(name, { context, expiresAtMs: expiryOf(new X509Certificate(pair.certPem)) });
     this.#forgetLeastRecentlyUsed();
   }

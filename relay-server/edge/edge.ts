@@ -11,6 +11,8 @@
  * TLS begins, when OpenSSL asks for a certificate (should it read another name in the hello than we did), and for each
  * request (visitor-site.ts).
  *
+ * Where TLS ends here, a TLS worker may make the handshake in our place (relay-server/workers); what comes after is the same.
+ *
  * Owns: the listening socket and the HTTP connections. Owned by: Relay.
  */
 import { createServer, type Server, type Socket } from 'node:net';
@@ -33,6 +35,7 @@ import { isOpeningText } from '../../shared/opening.js';
 import type { Traces } from '../ops/traces.js';
 import type { Routes } from '../sessions/routes.js';
 import type { Tunnel } from '../sessions/tunnel.js';
+import type { Handshake } from '../workers/handed-over.js';
 import { carryVisit, type OnCarried } from './carry-visit.js';
 import { ChallengeHandshakes } from './challenge-handshakes.js';
 import {
@@ -44,7 +47,8 @@ import {
 } from './client-hello.js';
 import { readFirstBytes } from './first-bytes.js';
 import { closeServer, descriptorOf, listenOn } from './listen.js';
-import { type SiteHost, VisitorSite } from './visitor-site.js';
+import { socketKey } from './socket-key.js';
+import { type SiteHost, VisitorSite, type VisitorTls } from './visitor-site.js';
 import type { Visitor, Visitors } from './visitors.js';
 
 export interface EdgeOptions {
@@ -68,8 +72,10 @@ export interface EdgeOptions {
   /** Whether responses carry Strict-Transport-Security. */
   readonly hsts: boolean;
   readonly log: Log;
-  /** A connection to the relay's own name, after its TLS handshake. */
-  readonly onOwnSite: (socket: TLSSocket, visitor: Visitor) => void;
+  /** Gives a visitor's handshake to a TLS worker; false when there is none, and then it is made here. */
+  readonly handOver: (socket: Socket, handshake: Handshake) => boolean;
+  /** A connection to the relay's own name, after its TLS handshake; with what that derived for links if it was elsewhere. */
+  readonly onOwnSite: (socket: Socket, visitor: Visitor, exporter?: Buffer) => void;
   readonly refused: (code: ErrorCode) => void;
   /** An HTTP exchange ended; `tunnel` is undefined when it led to none. What is to be kept of `record` must be copied. */
   readonly exchanged: (record: ExchangeRecord, visitor: Visitor, tunnel: Tunnel | undefined) => void;
@@ -117,7 +123,8 @@ export class Edge implements SiteHost {
     this.#tls = createTlsServer(
       {
         ...tlsServerOptions,
-        ALPNCallback: ({ servername, protocols }) => this.#protocolFor(servername, protocols),
+        ALPNCallback: ({ servername, protocols: asked }) =>
+          this.#protocolsFor(servername).find((protocol) => asked.includes(protocol)),
         handshakeTimeout: options.limits.tlsHandshakeMs,
         SNICallback: (serverName, done) => done(null, this.#contextFor(serverName)),
       },
@@ -217,9 +224,11 @@ export class Edge implements SiteHost {
       this.#answerChallenge(socket, serverName);
       return;
     }
-    if (serverName === undefined || !this.#serves(serverName)) {
+    const context = serverName === undefined ? undefined : this.#contextOfKnown(serverName);
+    if (serverName === undefined || context === undefined) {
       throw new TunnelError('ROUTE_NOT_FOUND', `Cannot serve ${serverName ?? 'a visitor without SNI'}: unknown name`);
     }
+    if (this.#options.handOver(socket, this.#handshakeOf({ visitor, serverName }, context))) return;
     this.#remember(socket, { visitor, serverName });
     // The TLS socket inherits this: a visitor who leaves during the handshake is gone at once, not when its time is up.
     socket.allowHalfOpen = false;
@@ -239,9 +248,23 @@ export class Edge implements SiteHost {
     return this.#options.challengeContextFor(name);
   }
 
-  #serves(serverName: string): boolean {
+  #contextOfKnown(serverName: string): SecureContext | undefined {
     const known = serverName === this.#options.domain || this.routes.find(serverName) !== undefined;
-    return known && this.#contextFor(serverName) !== undefined;
+    return known ? this.#contextFor(serverName) : undefined;
+  }
+
+  /** What a worker needs to make a handshake in our place, and what is done after it. */
+  #handshakeOf(arrival: Arrival, context: SecureContext): Handshake {
+    return {
+      context,
+      protocols: this.#protocolsFor(arrival.serverName),
+      wantsExporter: arrival.serverName === this.#options.domain,
+      onSecure: (socket, { version, alpn, exporter }) => {
+        this.#serve(socket, arrival, { version, alpn }, exporter);
+        socket.resume();
+      },
+      onFailed: (reason) => this.#noteFailed(reason),
+    };
   }
 
   /** The tunnel whose visitors' TLS does not end here. */
@@ -272,9 +295,8 @@ export class Edge implements SiteHost {
   }
 
   /** The relay's own pages and links are HTTP/1.1. */
-  #protocolFor(serverName: string, asked: readonly string[]): string | undefined {
-    const http2 = this.#http2 && serverName.toLowerCase() !== this.#options.domain;
-    return offeredProtocols(http2).find((protocol) => asked.includes(protocol));
+  #protocolsFor(serverName: string): readonly string[] {
+    return offeredProtocols(this.#http2 && serverName.toLowerCase() !== this.#options.domain);
   }
 
   #turnAway(socket: Socket, error: TunnelError): void {
@@ -291,29 +313,43 @@ export class Edge implements SiteHost {
   readonly #onTlsError = (error: Error, socket: TLSSocket): void => {
     // After a handshake that took too long Node leaves this to us.
     socket.destroy();
-    this.handshakes.failed += 1;
-    this.#options.refused('REQUEST_INVALID');
-    this.#options.log.debug({ reason: error.message }, 'TLS handshake failed');
+    this.#noteFailed(error.message);
   };
 
+  #noteFailed(reason: string): void {
+    this.handshakes.failed += 1;
+    this.#options.refused('REQUEST_INVALID');
+    this.#options.log.debug({ reason }, 'TLS handshake failed');
+  }
+
   readonly #onSecure = (socket: TLSSocket): void => {
-    this.handshakes.done += 1;
     const key = socketKey(socket);
     const arrival = this.#arrivals.get(key);
     this.#arrivals.delete(key);
-    if (arrival === undefined) {
-      socket.destroy(); // The visitor has gone in the meantime.
-      return;
-    }
-    const { visitor, serverName } = arrival;
     socket.setNoDelay(true);
+    const tls = { version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || '' };
+    if (arrival !== undefined) this.#serve(socket, arrival, tls);
+    else {
+      this.handshakes.done += 1;
+      socket.destroy(); // The visitor has gone in the meantime.
+    }
+  };
+
+  /** The handshake is done. */
+  #serve(
+    socket: Socket,
+    { visitor, serverName }: Arrival,
+    { version, alpn }: Pick<VisitorTls, 'version' | 'alpn'>,
+    exporter?: Buffer,
+  ): void {
+    this.handshakes.done += 1;
     if (serverName === this.#options.domain) {
-      this.#options.onOwnSite(socket, visitor);
+      this.#options.onOwnSite(socket, visitor, exporter);
       return;
     }
-    const tls = { serverName, version: socket.getProtocol() ?? '', alpn: socket.alpnProtocol || 'http/1.1' };
-    this.#connections.add(serveVisitor(socket, new VisitorSite(this, visitor, tls)));
-  };
+    const site = new VisitorSite(this, visitor, { serverName, version, alpn: alpn || 'http/1.1' });
+    this.#connections.add(serveVisitor(socket, alpn, site));
+  }
 
   #remember(socket: Socket, arrival: Arrival): void {
     const key = socketKey(socket);
@@ -331,8 +367,3 @@ const ALERTS: ReadonlyMap<ErrorCode, Buffer> = new Map([
   ['LINK_LOST', ALERT_INTERNAL_ERROR],
   ['HOST_MISDIRECTED', ALERT_INTERNAL_ERROR],
 ]);
-
-/** What names a connection while it is open: the TLS socket of a TCP socket has the same. */
-function socketKey(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
-}

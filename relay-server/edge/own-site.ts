@@ -5,7 +5,7 @@
  * Owns: an HTTP server without a listening socket. Owned by: Relay.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { ErrorCode } from '../../shared/errors.js';
 import { errorPage } from '../../shared/http/error-page.js';
 import { plainAddress } from '../../shared/ip-address.js';
@@ -26,11 +26,17 @@ export interface OwnSiteOptions {
   readonly refused: (code: ErrorCode) => void;
 }
 
+/** What is known of a connection. */
+interface OwnConnection {
+  readonly visitor: Visitor;
+  readonly exporter: Buffer | undefined;
+}
+
 export class OwnSite {
   readonly #options: OwnSiteOptions;
   readonly #server: Server;
   readonly #acceptor = new LinkAcceptor();
-  readonly #visitors = new WeakMap<object, Visitor>();
+  readonly #connections = new WeakMap<object, OwnConnection>();
 
   constructor(options: OwnSiteOptions) {
     this.#options = options;
@@ -45,9 +51,12 @@ export class OwnSite {
     this.#server.on('upgrade', this.#onUpgrade);
   }
 
-  /** Takes over a connection after its TLS handshake. */
-  accept(socket: TLSSocket, visitor: Visitor): void {
-    this.#visitors.set(socket, visitor);
+  /**
+   * Takes over a connection after its TLS handshake.
+   * @param exporter what the handshake derived for links, where another process made it.
+   */
+  accept(socket: Socket, visitor: Visitor, exporter?: Buffer): void {
+    this.#connections.set(socket, { visitor, exporter });
     this.#server.emit('connection', socket);
   }
 
@@ -68,9 +77,9 @@ export class OwnSite {
     else this.#answer(request, response, 'ROUTE_NOT_FOUND', request.url === LINK_PATH ? 426 : 404);
   };
 
-  readonly #onUpgrade = (request: IncomingMessage, socket: TLSSocket, head: Buffer): void => {
-    const visitor = this.#visitors.get(socket);
-    if (visitor === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
+  readonly #onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const known = this.#connections.get(socket);
+    if (known === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
       const answer = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
       // After an upgrade request the server watches the socket no longer: a visitor who never leaves would stay.
       socket.end(answer, () => socket.destroy());
@@ -79,11 +88,10 @@ export class OwnSite {
     const closed = new Promise<void>((resolve) => {
       socket.once('close', () => resolve());
     });
-    const { address, elsewhere } = this.#clientOf(request, visitor);
+    const { address, elsewhere } = this.#clientOf(request, known.visitor);
     const { onLink, refused } = this.#options;
-    const isOurVersion = this.#acceptor.accept(request, socket, head, (link) =>
-      onLink(link, closed, address, elsewhere),
-    );
+    const accepted = (link: Link) => onLink(link, closed, address, elsewhere);
+    const isOurVersion = this.#acceptor.accept(request, socket, head, accepted, known.exporter);
     if (!isOurVersion) refused('VERSION_UNSUPPORTED');
   };
 

@@ -13,6 +13,7 @@ import type {
   RelayStatus,
   RelayTunnelStatus,
   SessionStatus,
+  WorkerStatus,
 } from './relay-status.js';
 
 export interface RelayFacts {
@@ -23,6 +24,7 @@ export interface RelayFacts {
   readonly state: RelayState;
   readonly listeners: readonly ListenerStatus[];
   readonly connections: Count;
+  readonly workers: readonly WorkerStatus[] | undefined;
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
   readonly lastRefusal: LastRefusal | undefined;
   readonly sessions: Iterable<Session>;

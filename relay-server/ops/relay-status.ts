@@ -26,6 +26,12 @@ export interface ListenerStatus {
   readonly address: string;
 }
 
+export interface WorkerStatus {
+  readonly pid: number;
+  /** Visitor connections that it has now. */
+  readonly visitors: number;
+}
+
 export interface SessionLinkStatus {
   /** Round trip of the newest heartbeat in milliseconds; undefined until the first answer. */
   readonly rttMs: number | undefined;
@@ -78,6 +84,8 @@ export interface RelayStatus {
   readonly listeners: readonly ListenerStatus[];
   /** Visitor connections. */
   readonly connections: Count;
+  /** Processes that are ready to end TLS; undefined where the relay is one process. */
+  readonly workers?: readonly WorkerStatus[] | undefined;
   readonly streams: Count;
   /** Refused visitors, claims and handshakes, by code; codes that never happened are left out. */
   readonly refusals: Readonly<Partial<Record<ErrorCode, number>>>;
@@ -145,15 +153,20 @@ function lastLines({ code, atMs }: LastRefusal, nowMs: number): string[] {
 }
 
 function headLines(status: RelayStatus): string[] {
-  const { connections, streams } = status;
+  const { connections, streams, workers } = status;
   const listeners = status.listeners.map(({ name, address }) => `${name} ${address}`);
   const rows = [
     ['Relay', `${status.domain} ${status.state}, up ${roundedSpan(status.uptimeMs)}, version ${status.version}`],
     ['Listeners', listeners.join(', ') || 'none'],
     ['Visitors', `${counted(connections.now, 'connection')} now, ${connections.total} in total`],
     ['Streams', `${streams.now} now, ${streams.total} in total`],
+    ...(workers === undefined ? [] : [['Workers', workersText(workers)]]),
   ];
   return tableLines(printableRows(rows));
+}
+
+function workersText(workers: readonly WorkerStatus[]): string {
+  return workers.map(({ pid, visitors }) => `${pid} (${counted(visitors, 'visitor')})`).join(', ') || 'none runs';
 }
 
 /** A titled table; one line that says so when there is nothing to show. */

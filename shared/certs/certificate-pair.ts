@@ -3,11 +3,11 @@
  * Reads two files; owns nothing. Used by: CertificateFiles.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
 import { hostnameOf } from '../hostname.js';
-import { tlsServerOptions } from './certificates.js';
+import { serverContext } from './server-context.js';
 
 /** The two files of one certificate, as the operator named them. */
 export interface PairFiles {
@@ -84,7 +84,7 @@ function parseKey(file: string, pem: Buffer): KeyObject {
 
 function contextOf(files: PairFiles, cert: Buffer, key: Buffer): SecureContext {
   try {
-    return createSecureContext({ ...tlsServerOptions, cert, key });
+    return serverContext(cert, key);
   } catch (error) {
     throw unusable(files.certFile, messageOf(error), error);
   }

@@ -7,15 +7,10 @@
  * One that is there is served in each of these states. When something is to be done is `dueAtMs`; the owner's clock calls
  * `look` then. Owns: the context in memory. Owned by: AcmeCertificates.
  */
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { type CertificateStore, IMPORTED_CA, type StoredCertificate } from './certificate-store.js';
-import {
-  type CertificateLog,
-  type CertificateStatus,
-  type IssuedCertificate,
-  tlsServerOptions,
-} from './certificates.js';
+import type { CertificateLog, CertificateStatus, IssuedCertificate } from './certificates.js';
 import { type ChosenCas, isFormer, withoutFormerFailure } from './chosen-cas.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Issuer, IssueStep } from './issuer.js';
@@ -23,6 +18,7 @@ import { obtainCertificate } from './obtain-certificate.js';
 import type { OrderBudget } from './order-budget.js';
 import type { KeyType } from './private-key.js';
 import { calmUntil, plausible, renewalTime, retryDelay } from './renewal-time.js';
+import { serverContext } from './server-context.js';
 import type { StoredRecord } from './stored-record.js';
 
 const HOUR_MS = 3_600_000;
@@ -250,7 +246,7 @@ export class ManagedCertificate {
 
   #serve(stored: StoredCertificate): void {
     const { chainPem, keyPem } = stored;
-    this.#context = createSecureContext({ ...tlsServerOptions, cert: chainPem, key: keyPem.reveal() });
+    this.#context = serverContext(chainPem, keyPem.reveal());
     this.#stored = stored;
     const record = withoutFormerFailure(stored.record, this.#tools.cas);
     this.#record = { renewAtMs: renewalTime(stored, undefined, this.#tools.random()), ...record };

@@ -11,7 +11,7 @@
  * socket; `drain` and `destroy` end it from outside.
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { ByteStream } from '../byte-stream.js';
 import type { Watched } from '../deadlines.js';
 import { TunnelError } from '../errors.js';
@@ -54,7 +54,7 @@ const LAST_STREAM_ID = 2 ** 31 - 1;
 export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   readonly site: HttpSite;
   readonly responseFields: FieldPairs;
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
   readonly #exchanges = new Set<Http2Exchange>();
   readonly #rested = new RestedStreams();
@@ -70,7 +70,7 @@ export class Http2Connection implements SiteConnection, ExchangeOwner, Watched {
   #pinged = false;
 
   /** `socket` has agreed on `h2`, and nobody has read from it. */
-  constructor(socket: TLSSocket, site: HttpSite) {
+  constructor(socket: Socket, site: HttpSite) {
     const { limits, deadlines } = site;
     this.site = site;
     this.responseFields = fieldPairs(site.responseFields);

@@ -13,6 +13,7 @@ import { Relay, type RelayOptions } from '../../relay-server/relay.js';
 import { parseRelayConfig, type RelayConfig } from '../../relay-server/relay-config.js';
 import { makeGrants } from '../../relay-server/sessions/grants.js';
 import { TokenStore } from '../../relay-server/sessions/token-store.js';
+import { TLS_WORKER_VERB } from '../../relay-server/tls-worker-command.js';
 import { type Log, silentLog } from '../../shared/log.js';
 import type { Secret } from '../../shared/secret.js';
 import { Client, type ClientEvents } from '../../tunnel-client/client.js';
@@ -79,9 +80,10 @@ export class RelayHome {
     return join(this.config.stateDir, 'local-ca', 'ca.pem');
   }
 
-  /** Starts the relay in this process. */
+  /** Starts the relay in this process; its TLS workers, where the config wants some, are others. */
   async start(t: TestContext): Promise<RunningRelay> {
-    const relay = await Relay.start(this.config, this.#options.log ?? silentLog, this.#options.relay);
+    const options = { workerCommand: [process.execPath, RELAY_PROGRAM, TLS_WORKER_VERB], ...this.#options.relay };
+    const relay = await Relay.start(this.config, this.#options.log ?? silentLog, options);
     t.after(() => relay.close());
     return new RunningRelay(this, relay);
   }
@@ -278,8 +280,9 @@ export class RunningProgram {
 export async function startRelayProcess(
   t: TestContext,
   home: RelayHome,
+  env: NodeJS.ProcessEnv = {},
 ): Promise<{ program: RunningProgram; https: number; admin: number }> {
-  const program = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile]);
+  const program = new RunningProgram(t, RELAY_PROGRAM, ['serve', '--config', home.configFile], env);
   const listening = JSON.parse(await program.line('"event":"listening"'));
   const portOf = (address: string) => Number(address.slice(address.lastIndexOf(':') + 1));
   return { program, https: portOf(listening.https), admin: portOf(listening.admin) };
