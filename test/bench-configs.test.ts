@@ -164,7 +164,7 @@ test('figures are chosen by name, in the order of a run', () => {
   const chosen = chooseFigures('upload,small', false).map(({ name }) => name);
   assert.deepEqual(chosen, ['small', 'upload']);
   assert.equal(new Set(FIGURE_NAMES).size, chooseFigures(undefined, false).length);
-  assert.throws(() => chooseFigures('speed', true), /--only has speed; known are small, download/);
+  assert.throws(() => chooseFigures('speed', true), /--only has speed; known are small, allocations, download/);
 });
 
 test('rounds are a whole number from 1 to 100', () => {
