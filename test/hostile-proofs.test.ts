@@ -230,28 +230,30 @@ test('links over the limit of an address or of a session are refused, and given 
   await assertServes(t, relay);
 });
 
-/** Milliseconds from the proof to its refusal, the median of many. */
-async function refusalMs(t: TestContext, relay: RunningRelay, token: Secret, lies: ProofLies): Promise<number> {
-  const times: number[] = [];
-  for (let count = 0; count < 40; count += 1) {
-    const link = await HostileLink.open(t, relay);
-    const proof = await link.proof(token, lies);
-    const beganAtMs = performance.now();
-    link.send(proof);
-    await link.message('refused');
-    times.push(performance.now() - beganAtMs);
-    link.webSocket.terminate();
-  }
-  return times.sort((one, other) => one - other)[20] ?? 0;
+/** Milliseconds from the proof to its refusal. */
+async function refusalMs(t: TestContext, relay: RunningRelay, token: Secret): Promise<number> {
+  const link = await HostileLink.open(t, relay);
+  const proof = await link.proof(token, { signature: randomBytes(64) });
+  const beganAtMs = performance.now();
+  link.send(proof);
+  await link.message('refused');
+  const ms = performance.now() - beganAtMs;
+  link.webSocket.terminate();
+  return ms;
 }
 
 test('the time of a refusal does not tell whether the token exists', async (t) => {
   const { relay } = await attackedWorld(t, '{ failed_proofs_per_minute: 1000 }');
   const token = issue(relay, 'mine');
-  const knownMs = await refusalMs(t, relay, token, { signature: randomBytes(64) });
-  const unknownMs = await refusalMs(t, relay, generateToken().text, { signature: randomBytes(64) });
-  const ratio = unknownMs / knownMs;
-  assert.ok(ratio > 1 / 3 && ratio < 3, `known ${knownMs} ms, unknown ${unknownMs} ms`);
+  const [known, unknown]: [number[], number[]] = [[], []];
+  // In turns, so that whatever else the machine does meets both.
+  for (let count = 0; count < 40; count += 1) {
+    known.push(await refusalMs(t, relay, token));
+    unknown.push(await refusalMs(t, relay, generateToken().text));
+  }
+  const median = (times: number[]) => times.sort((one, other) => one - other)[20] ?? 0;
+  const ratio = median(unknown) / median(known);
+  assert.ok(ratio > 1 / 3 && ratio < 3, `known ${median(known)} ms, unknown ${median(unknown)} ms`);
 });
 
 test('upgrades that are no links are answered and closed, whoever asks', async (t) => {
