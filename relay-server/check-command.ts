@@ -1,6 +1,7 @@
 /**
  * `relay check`: says what is wrong with the configuration, without starting anything.
  */
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { refuseUnusable } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
@@ -32,7 +33,8 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
     notes.push(...notesOn(read, root.has('acme')));
     return read;
   });
-  const tokens = TokenStore.open(config.stateDir).list();
+  // To look must make nothing: root's folder would be in the way of the relay's user.
+  const tokens = existsSync(config.stateDir) ? TokenStore.open(config.stateDir).list() : [];
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
   for (const note of notes) io.note(`Warning: ${note}.`);
   io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);

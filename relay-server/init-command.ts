@@ -16,10 +16,12 @@ import { recordVerb } from './ops/audit/audit-verb.js';
 import { parseRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
 import { TokenStore } from './sessions/token-store.js';
-import { joinCommandFor, joinFactsOf } from './token-command.js';
+import { exampleUp, joinCommandFor, joinFactsOf } from './token-command.js';
 
 const CONFIG_NAME = 'relay.yaml';
 const STATE_NAME = 'state';
+/** Where the service looks for it. */
+const SERVICE_CONFIG = '/var/lib/sallyport/relay.yaml';
 const FIRST_TOKEN = 'home';
 /** Holds no secret, and a relay that runs as another user must read it. */
 const READABLE_FILE = 0o644;
@@ -62,24 +64,37 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
   makePrivateFolder(config.stateDir);
   const relay = await joinFactsOf(config);
   if (!createFileExclusive(file, text, { mode: READABLE_FILE })) throw alreadyThere(file);
-  const token = TokenStore.open(config.stateDir).create(FIRST_TOKEN, makeGrants([`*.${domain}`], []));
+  const grants = makeGrants([`*.${domain}`], []);
+  const token = TokenStore.open(config.stateDir).create(FIRST_TOKEN, grants);
   io.note(`Made ${shown(file)}, ${shown(config.stateDir)} and the token ${FIRST_TOKEN}, which may serve *.${domain}.`);
   io.note('');
   io.note(
     `1. Point the DNS names ${domain} and *.${domain} at this machine${isPublic ? ', and open ports 443 and 80' : ''}.`,
   );
-  io.note(`2. Start the relay here: relay serve --config ${shown(file)}`);
+  for (const line of startLines(file)) io.note(line);
   if (isPublic)
     io.note(
       `   It gets its certificates from Let's Encrypt and renews them; see them with: relay cert list${configFlag(file, shown(file))}`,
     );
   io.note('3. At home, type this; it is shown only once:');
   io.print(joinCommandFor(relay, token.text));
+  io.note(`4. Then, there, for example: ${exampleUp(grants)}`);
   await recordVerb(config.auditLog, 'token-created', {
     tokenName: FIRST_TOKEN,
     tokenId: token.record.id,
     grants: `*.${domain}`,
   });
+}
+
+/** The units let the relay write to one folder alone. */
+function startLines(file: string): string[] {
+  const serve = `relay serve --config ${shown(file)}`;
+  if (file === SERVICE_CONFIG)
+    return ['2. Start the relay here: sudo relay service install', `   Or in the foreground: ${serve}`];
+  return [
+    `2. Start the relay here: ${serve}`,
+    '   As a service (sudo relay service install) it needs: relay init --dir /var/lib/sallyport',
+  ];
 }
 
 function configText(domain: string, isPublic: boolean, email: string | undefined): string {

@@ -126,6 +126,8 @@ export async function runTokenRotate(name: string, options: TokenRotateOptions, 
   const issued = TokenStore.open(config.stateDir).rotate(name, expiresAtMs);
   if (!options.json) io.note(`The old secret of token ${name} has ended, and a running relay ends its sessions.`);
   printIssued(issued, relay, options, io);
+  if (!options.json)
+    io.note('A service at home stays stopped until then. Start it again: sudo systemctl restart sallyport-tunnel');
   await recordVerb(config.auditLog, 'token-rotated', factsOf(issued.record));
 }
 
@@ -158,6 +160,13 @@ function printIssued(issued: IssuedToken, relay: JoinFacts, options: { json?: bo
   }
   io.note(`Token ${name} may serve ${grantsOf(issued.record)}. At home, type this; it is shown only once:`);
   io.print(joinCommandFor(relay, issued.text));
+  io.note(`There, it may for example: ${exampleUp(issued.record.grants)}`);
+}
+
+/** A `tunnel up` that these grants allow: `*.example.com` as app.example.com. */
+export function exampleUp({ hosts: [host], tcpPorts: [ports = ''] }: TokenRecord['grants']): string {
+  if (host !== undefined) return `tunnel up 3000 --host ${host.replace(/^\*/, 'app')}`;
+  return `tunnel up tcp://127.0.0.1:22 --tcp-port ${ports.split('-')[0]}`;
 }
 
 function openStore(options: ConfigOption): TokenStore {

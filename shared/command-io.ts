@@ -24,11 +24,18 @@ export interface CommandIo {
 }
 
 const MAX_INPUT_BYTES = 64 * 1024;
+/** 128 and the number of the signal, as shells tell it. */
+const EXIT_SIGPIPE = 141;
+/** EX_IOERR: a full disk, for instance. */
+const EXIT_IO = 74;
 
 /** The terminal or pipes of this process. */
 export function processIo(): CommandIo {
   return {
-    print: (line) => void process.stdout.write(`${line}\n`),
+    print: (line) => {
+      if (!process.stdout.listeners('error').includes(endQuietly)) process.stdout.on('error', endQuietly);
+      process.stdout.write(`${line}\n`);
+    },
     note: (line) => void process.stderr.write(`${line}\n`),
     isTerminal: process.stdin.isTTY === true,
     readInput: () => readAll(process.stdin),
@@ -46,6 +53,11 @@ export function asUsage<Result>(read: () => Result): Result {
   } catch (error) {
     throw new TunnelError('USAGE_INVALID', asTunnelError(error).message, { cause: error });
   }
+}
+
+/** Whoever read stdout has gone (`relay status --watch | head`): we end as programs do that SIGPIPE ends. */
+function endQuietly(error: NodeJS.ErrnoException): void {
+  process.exit(error.code === 'EPIPE' ? EXIT_SIGPIPE : EXIT_IO);
 }
 
 /** Everything that `input` says until it ends. */

@@ -21,6 +21,8 @@ export function newProgram(name: string, description: string): Command {
 
 /** Runs the verb that `process.argv` names, and ends the process with the exit code of what came of it. */
 export async function runProgram(program: Command): Promise<never> {
+  // Nobody who stops reading (`tunnel --help | head -1`) may crash a program; what else it means, the verbs decide.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   // A verb inherits neither the override nor the hint by itself when it is added by another file.
   const outputError = (text: string, write: (text: string) => void) =>
     write(text.replace(/^error: /, `${program.name()}: `));

@@ -46,6 +46,7 @@ export type ReadTemplate = (name: string) => string;
 
 /** What ProtectHome and PrivateTmp hide. */
 const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
+const INSTALL_IT = 'Install it: copy the executable to /usr/local/bin, or do npm install -g ./sallyport-VERSION.tgz';
 const UNIT_FOLDER = '/etc/systemd/system';
 const INSTANCE = /^[a-z0-9][a-z0-9-]{0,31}$/;
 
@@ -158,8 +159,7 @@ export function hindrancesOf({ program, manager, config, command, listen }: Serv
   const found = [];
   const home = program === 'relay' ? '/var/lib/sallyport' : '/var/lib/sallyport-tunnel';
   const hidden = command.split(' ').find((word) => HIDDEN.test(word));
-  if (hidden !== undefined)
-    found.push(`the service cannot see the program ${hidden}. Install it: npm install -g sallyport`);
+  if (hidden !== undefined) found.push(`the service cannot see the program ${hidden}. ${INSTALL_IT}`);
   if (config !== undefined && HIDDEN.test(config)) found.push(`the service cannot see ${config}. Move it to ${home}`);
   if (listen !== undefined && !`${listen.stateDir}/`.startsWith(`${home}/`))
     found.push(`the service cannot write to ${listen.stateDir} (state_dir). Move it to ${home}`);

@@ -14,6 +14,7 @@ import { TunnelError } from '../shared/errors.js';
 import { formatJoinLine } from '../shared/join-line.js';
 import { generateToken } from '../shared/token.js';
 import { addJoinCommand } from '../tunnel-client/join-command.js';
+import { nextStep } from '../tunnel-client/join-hints.js';
 import { readTunnelConfig } from '../tunnel-client/tunnel-config.js';
 import { startNode } from './support/node-process.js';
 import { type RecordingIo, recordingIo } from './support/recording-io.js';
@@ -70,6 +71,27 @@ test('the next command is all that stands on stdout, and the token is printed no
   assert.deepEqual(io.printed, [`tunnel up 3000 --host app.example.com --config ${config}`]);
   const seed = token.split('.')[2] ?? assert.fail('no seed');
   assert.ok(![...io.printed, ...io.noted].join('\n').includes(seed));
+});
+
+test('the next command fits the file: its tunnels, the service, and a service that an old token ended', async (t) => {
+  const config = configIn(t);
+  await join(recordingIo(), newLine().line, '--config', config);
+  fs.appendFileSync(config, '  - { name: ssh, tcp_port: 2222, origin: "tcp://127.0.0.1:22" }\n');
+  const io = await join(recordingIo(), newLine().line, '--config', config);
+  assert.deepEqual(io.printed, [`tunnel up --config ${config}`]);
+  assert.match(io.noted.join('\n'), /`tunnel up` that runs must be started again/);
+  const joined = { tunnels: 0, isAgain: false, exampleHost: 'app.example.com' };
+  const commands = ['', '-work'].flatMap((suffix) =>
+    [false, true].map(
+      (isAgain) => nextStep({ ...joined, isAgain, config: `/var/lib/sallyport-tunnel${suffix}/tunnel.yaml` }).command,
+    ),
+  );
+  assert.deepEqual(commands, [
+    'sudo tunnel service install',
+    'sudo systemctl restart sallyport-tunnel',
+    'sudo tunnel service install --instance work',
+    'sudo systemctl restart sallyport-tunnel@work',
+  ]);
 });
 
 test('the example in a new file is right once its # is removed', async (t) => {

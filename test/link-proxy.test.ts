@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { TunnelError } from '../shared/errors.js';
-import { isException, linkProxy, parseProxyUrl, proxyText } from '../tunnel-client/proxy/link-proxy.js';
+import { isException, linkProxy, parseProxyUrl, proxyText, whyNoProxy } from '../tunnel-client/proxy/link-proxy.js';
 import { parseTunnelConfig } from '../tunnel-client/tunnel-config.js';
 
 const RELAY = { relayUrl: new URL('https://relay.example.com'), relayAddress: undefined, proxy: undefined };
@@ -43,6 +43,21 @@ test('a relay on this machine is not asked for through a proxy, unless tunnel.ya
     assert.equal(chosen(env, { relayAddress, proxy }), 'http://file:2');
   }
   assert.equal(chosen(env, { relayUrl: new URL('https://relay.localhost') }), undefined);
+});
+
+test('a variable that does not count is told as such, with the reason', () => {
+  const env = { HTTPS_PROXY: 'http://p:1' };
+  const loopback = { ...RELAY, relayAddress: { host: '127.0.0.1', port: 443 } };
+  const cases: [string, string][] = [
+    [whyNoProxy(RELAY, {}), 'none is set'],
+    [whyNoProxy(loopback, env), 'HTTPS_PROXY is set, but does not count: the relay is on this machine'],
+    [
+      whyNoProxy(RELAY, { ...env, NO_PROXY: 'example.com' }),
+      'HTTPS_PROXY is set, but does not count: NO_PROXY takes relay.example.com out',
+    ],
+    [whyNoProxy({ ...RELAY, proxy: 'off' }, env), 'HTTPS_PROXY is set, but does not count: proxy_url is off'],
+  ];
+  for (const [said, expected] of cases) assert.equal(said, expected);
 });
 
 test('a link without TLS takes no proxy', () => {

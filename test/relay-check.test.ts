@@ -1,6 +1,6 @@
 /** `relay check`: mistakes of the section `acme` with their lines, and what is right but hardly meant. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { runCheck } from '../relay-server/check-command.js';
@@ -31,4 +31,14 @@ test('a section acme that is ignored, and ports that no CA asks, are warned of',
   const other = ['tls: { mode: acme }', 'listen: { https: ":8443", http: off }'];
   assert.deepEqual(check(t, ...other), [`Warning: ${ports}.`]);
   assert.deepEqual(check(t, 'tls: { mode: acme }', 'listen: { https: ":443", http: off }'), []);
+});
+
+test('a check of a relay that never ran makes nothing', (t) => {
+  const folder = temporaryFolder(t);
+  const config = join(folder, 'relay.yaml');
+  writeFileSync(config, 'domain: example.com\nstate_dir: state\n');
+  const io = recordingIo();
+  runCheck({ config }, io);
+  assert.match(io.printed.join(), /ok \(example\.com, tls local-ca, 0 tokens\)$/);
+  assert.deepEqual(readdirSync(folder), ['relay.yaml']);
 });

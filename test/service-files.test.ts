@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { ListenSockets, namedSockets } from '../shared/listen-sockets.js';
+import { hindrancesOf } from '../shared/service-plan.js';
 import { watchdogMs } from '../shared/service-watchdog.js';
 import { requireTool } from './support/require-tool.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -72,6 +73,18 @@ test('the ports of the socket units are those of relay.yaml, and files that the 
   assert.match(stderr, /^Warning: the service cannot write to .*state \(state_dir\)\. Move it /m);
   const missing = await runTool(t, process.execPath, [RELAY_PROGRAM, ...args, '/var/lib/sallyport/none.yaml']);
   assert.match(missing.stderr, /^Warning: \/var\/lib\/sallyport\/none\.yaml is missing\.$/m);
+});
+
+test('a program that the unit cannot see is to be installed from what we make, since the name on npm is not ours', () => {
+  const spec = { program: 'relay', manager: 'systemd', instance: undefined, config: undefined } as const;
+  const found = hindrancesOf({ ...spec, command: 'node /home/me/sallyport/dist/relay-server/main.js' });
+  assert.match(
+    found.join(),
+    /cannot see the program .*\/usr\/local\/bin, or do npm install -g \.\/sallyport-VERSION\.tgz$/,
+  );
+  for (const name of readdirSync(folder).filter((entry) => entry.endsWith('.service'))) {
+    assert.doesNotMatch(readFileSync(join(folder, name), 'utf8'), /npmjs/, name);
+  }
 });
 
 test('an instance that could become another path, and --config for one, are refused', async (t) => {

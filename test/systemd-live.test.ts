@@ -158,7 +158,9 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     await until(10_000, 'the end of the old token', stopped);
     assert.equal(await systemd.property(TUNNEL, 'ExecMainStatus'), '77');
     await systemd.shell(`${rotated.trim()} --config ${config}`);
-    await systemd.shell('systemctl restart sallyport-tunnel');
+    await systemd.shell(
+      'systemctl restart sallyport-tunnel || { journalctl -u sallyport-tunnel --no-pager -n 20 2>&1; false; }',
+    );
     assert.equal(await isOnline(), true);
   });
 

@@ -198,6 +198,21 @@ test('an empty list says how to make a token, and is an empty array as JSON', as
   assert.deepEqual((await relay('token', 'list', '--json', ...config)).printed, ['[]']);
 });
 
+test('what is said to be typed next is what the token grants, and names the services', async (t) => {
+  const { io: made, config } = await initialised(t);
+  assert.match(made.noted.join('\n'), /relay service install[\s\S]*tunnel up 3000 --host app\.example\.com$/);
+  const hints: [string[], RegExp][] = [
+    [['--host', 'one.example.com', '--tcp-port', '19222'], /tunnel up 3000 --host one\.example\.com$/],
+    [['--tcp-port', '2200-2299'], /tunnel up tcp:\/\/127\.0\.0\.1:22 --tcp-port 2200$/],
+  ];
+  for (const [index, [flags, hint]] of hints.entries()) {
+    const io = await relay('token', 'create', `t${index}`, ...flags, ...config);
+    assert.match(io.noted.join('\n'), hint);
+  }
+  const rotated = await relay('token', 'rotate', 'home', ...config);
+  assert.match(rotated.noted.join('\n'), /sudo systemctl restart sallyport-tunnel$/);
+});
+
 test('rotate prints a new join line and the old token is gone; revoke removes it', async (t) => {
   const { io: first, config, store } = await initialised(t);
   const io = await relay('token', 'rotate', 'home', ...config);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { createServer as createTlsServer } from 'node:https';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { CheckResult, Report } from '../shared/doctor/check.js';
@@ -68,6 +69,19 @@ test('as a program it prints a line per check, a summary, and exits by what fail
   const missing = new RunningProgram(t, TUNNEL_PROGRAM, ['doctor', '--config', '/nowhere/tunnel.yaml'], env);
   assert.equal(await missing.exited, 78);
   assert.match(missing.lines.join('\n'), /FAIL {2}config [\s\S]*→ Do: tunnel join[\s\S]*Begin with: config\.$/);
+});
+
+test('a proxy that is down, or refuses, is what the port check tells, with its cure', async (t) => {
+  const { config } = await healthyWorld(t);
+  const port = await freePort();
+  const down = await diagnose(t, config(undefined, `proxy_url: http://127.0.0.1:${port}`));
+  assert.match(down.of('port').found, /through proxy http:\/\/127\.0\.0\.1:\d+: nothing listens there/);
+  assert.match(down.of('port').cure ?? '', /^Mend the proxy, or correct proxy_url\.$/);
+  const refusing = createServer((socket) => socket.end('HTTP/1.1 403 Forbidden\r\n\r\n'));
+  const refusingPort = await listen(t, refusing);
+  const refused = await diagnose(t, config(undefined, `proxy_url: http://127.0.0.1:${refusingPort}`));
+  assert.match(refused.of('port').found, /answered 403\.$/);
+  assert.match(refused.of('port').cure ?? '', /ask its operator to allow CONNECT/);
 });
 
 test('Home Assistant that does not trust the client is told from an app that is down', async (t) => {

@@ -147,7 +147,9 @@ export class ClientSession {
   #onLinkClose(link: LiveLink, error: TunnelError): void {
     this.#links.delete(link);
     this.#options.onLinkClosed(error.code);
-    this.#options.log.info({ code: error.code, reason: error.message, links: this.#links.size }, 'link closed');
+    // Once the session leaves, the end of its links is what was wanted.
+    const why = this.#state === 'serving' ? { code: error.code, reason: error.message } : {};
+    this.#options.log.info({ ...why, links: this.#links.size }, 'link closed');
     if (this.#links.size === 0 || retryOf(error.code) === 'never') this.#end(error);
     if (this.#links.size === 0) this.#onAllClosed();
     else this.#onLinkFailed(error, link.openForMs);

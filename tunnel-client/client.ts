@@ -61,6 +61,8 @@ export interface ClientOptions {
   /** Gives up when the first attempt to reach the relay fails. */
   readonly once: boolean;
   readonly log: Log;
+  /** Gets what `events` are told too: another one than `log` where both reach the same reader. */
+  readonly eventLog?: Log;
   readonly events: ClientEvents;
 }
 
@@ -221,6 +223,10 @@ export class Client {
     }
   }
 
+  get #eventLog(): Log {
+    return this.#options.eventLog ?? this.#options.log;
+  }
+
   #streamCount(): number {
     let streams = 0;
     for (const session of this.#sessions) streams += session.streamCount;
@@ -357,7 +363,7 @@ export class Client {
 
   #onUp(tunnel: ClientTunnel): void {
     const { name, origin } = tunnel.spec;
-    this.#options.log.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
+    this.#eventLog.info({ tunnel: name, public: tunnel.url, origin: origin.text }, 'tunnel up');
     const waits = waitsForCertificate(this.#home.certificateOf(tunnel), Date.now());
     this.#options.events.up({
       name,
@@ -377,7 +383,7 @@ export class Client {
   /** When the token grants none of the tunnels there is nothing to wait for. */
   #onDenied(session: ClientSession, tunnel: ClientTunnel, denied: Denied): void {
     const { name, code, message } = denied;
-    this.#options.log.warn({ tunnel: name, code, reason: message }, 'claim denied');
+    this.#eventLog.warn({ tunnel: name, code, reason: message }, 'claim denied');
     this.#options.events.denied({ name, code, message });
     this.#options.events.changed();
     const hopeless = [...this.#tunnels.values()].every((other) => {
@@ -390,8 +396,10 @@ export class Client {
   #onSessionEnded(session: ClientSession, error: TunnelError): void {
     if (this.#session === session) this.#session = undefined;
     const { code, message } = error;
-    this.#options.log.info({ session: session.id, code, reason: message }, 'session ended');
-    const failure = this.#state === 'stopping' ? {} : { code, message };
+    // An end that was asked for is no failure.
+    const isAsked = this.#state === 'stopping';
+    this.#options.log.info({ session: session.id, ...(isAsked ? {} : { code, reason: message }) }, 'session ended');
+    const failure = isAsked ? {} : { code, message };
     for (const tunnel of this.#tunnels.values()) {
       if (tunnel.state !== 'online') continue;
       tunnel.state = 'offline';
@@ -414,7 +422,7 @@ export class Client {
     this.#setState('waiting');
     const { code, message } = error;
     const what = this.#servedMs > 0 ? 'relay lost, will try again' : 'cannot reach the relay, will try again';
-    this.#options.log.warn({ code, reason: message, ms: Math.round(delayMs) }, what);
+    this.#eventLog.warn({ code, reason: message, ms: Math.round(delayMs) }, what);
     this.#options.events.reconnecting({ code, message, retryInMs: Math.round(delayMs) });
     await sleep(delayMs, this.#stop.signal);
   }

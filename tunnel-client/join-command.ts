@@ -21,6 +21,8 @@ import { TunnelError } from '../shared/errors.js';
 import { type JoinLine, parseJoinLine } from '../shared/join-line.js';
 import { Secret } from '../shared/secret.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
+import { nextStep } from './join-hints.js';
+import { readTunnelConfig } from './tunnel-config.js';
 
 const MAX_CONFIG_BYTES = 1 << 20;
 const DEFAULT_NAME = 'tunnel';
@@ -123,8 +125,23 @@ function tell(join: JoinLine, files: JoinFiles, before: string | undefined, opti
   const check = `Check it: tunnel doctor${config}`;
   io.note(`Stored the address and the token of ${join.relayUrl} in ${path.dirname(files.config)}. ${check}`);
   if (before !== undefined) io.note(`The rest of ${path.basename(files.config)} stays as it was.`);
-  io.note('Next, serve what listens on port 3000 here:');
-  io.print(`tunnel up 3000 --host ${exampleHost(join)}${config}`);
+  const next = nextStep({
+    config: options.config,
+    isAgain: before !== undefined,
+    tunnels: tunnelsIn(files.config),
+    exampleHost: exampleHost(join),
+  });
+  for (const line of next.notes) io.note(line);
+  io.print(next.command);
+}
+
+/** How many tunnels the file lists; what is wrong with it is for `tunnel check` to say. */
+function tunnelsIn(config: string): number | undefined {
+  try {
+    return readTunnelConfig(config).tunnels.length;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What another relay loses in this file. */

@@ -1,13 +1,13 @@
 /**
  * `tunnel up`: opens tunnels and keeps them open until a signal ends it. On a terminal it shows a live screen, otherwise
- * it writes one line per event.
+ * it writes one line per event on stdout, and on stderr the log of all that is no event.
  */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { formatAddress } from '../shared/address.js';
 import type { AdminServer } from '../shared/admin-server.js';
 import { asTunnelError, exitOf, TunnelError } from '../shared/errors.js';
-import { createLog, type Log, type ProgramLog } from '../shared/log.js';
+import { createLog, type Log, type ProgramLog, silentLog } from '../shared/log.js';
 import { onStopSignal } from '../shared/stop-signal.js';
 import { listenForAdmin } from './admin-listener.js';
 import { Client, type ClientEvents } from './client.js';
@@ -67,6 +67,7 @@ export async function runUp(target: string | undefined, options: UpOptions): Pro
     clientId: clientIdOf(config, target !== undefined),
     once: options.once === true,
     log: face.log,
+    eventLog: face.eventLog,
     events: face.events,
   });
   const status = await openStatus(client, face.log);
@@ -127,6 +128,8 @@ async function openAdmin(client: Client, { admin }: TunnelConfig, log: Log): Pro
 /** What a person or a program sees of the client. */
 interface Face {
   readonly log: ProgramLog;
+  /** For what `events` tell too. */
+  readonly eventLog: Log;
   readonly events: ClientEvents;
   start(): void;
   stop(): void;
@@ -158,8 +161,11 @@ function plainFace(mode: OutputMode, config: TunnelConfig, { onChange }: Shown):
     reconnecting: (event) => output.reconnecting(event),
     changed: onChange,
   };
+  const log = createLog({ ...config.log, destination: 'stderr' });
   return {
-    log: createLog({ ...config.log, destination: 'stderr' }),
+    log,
+    // A service's two streams end in one journal: what stdout says is not said again.
+    eventLog: mode === 'quiet' || config.log.level === 'debug' ? log : silentLog,
     events,
     start: () => {},
     stop: () => {},
@@ -180,9 +186,15 @@ function screenFace(config: TunnelConfig, shown: Shown): Face {
     screen.update();
     shown.onChange();
   };
+  const log = createLog({
+    level,
+    format: 'text',
+    destination: { write: (line) => screen.printAbove(line), isTTY: true },
+  });
   return {
     ...plain,
-    log: createLog({ level, format: 'text', destination: { write: (line) => screen.printAbove(line), isTTY: true } }),
+    log,
+    eventLog: log,
     events: { up: changed, denied: changed, down: changed, certificate: changed, reconnecting: changed, changed },
     start: () => screen.start(),
     stop: () => screen.stop(),

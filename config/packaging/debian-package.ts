@@ -26,6 +26,31 @@ const SUMMARIES: Readonly<Record<Program, string>> = {
   tunnel: 'home end of a self-hosted tunnel',
 };
 
+/** What README.md and docs/ refer to, at the same paths below the package's papers, so that the links lead there. */
+const PAPERS = [
+  'README.md',
+  'docs',
+  'config/relay.example.yaml',
+  'config/tunnel.example.yaml',
+  'config/prometheus',
+  'config/grafana',
+  'config/openapi',
+];
+const TRY_RESTART = "systemctl try-restart 'sallyport-@PROGRAM@*.service' || true";
+/** How what runs becomes the new program. A relay hands its sockets over (exit 78: it refused to, and goes on). */
+const UPGRADES: Readonly<Record<Program, string>> = {
+  relay: `if systemctl is-active --quiet sallyport-relay.service; then
+      status=0
+      relay restart --config /var/lib/sallyport/relay.yaml || status=$?
+      if [ "$status" = 78 ]; then
+        echo 'The old relay goes on. Correct what is wrong, then: relay restart' >&2
+      elif [ "$status" != 0 ]; then
+        ${TRY_RESTART}
+      fi
+    fi`,
+  tunnel: TRY_RESTART,
+};
+
 export interface DebianOptions {
   readonly program: Program;
   readonly architecture: Architecture;
@@ -79,8 +104,17 @@ function contents({ program, architecture, folder, version = VERSION }: DebianOp
     [`${papers}/NEWS.md.gz`]: zipped(readFileSync(join(ROOT, 'CHANGELOG.md'))),
     [`${papers}/LICENCES.txt.gz`]: zipped(readFileSync(join(folder, LICENCES))),
     [`${papers}/examples/${example}`]: { content: readFileSync(join(ROOT, 'config', example)) },
+    ...papersIn(papers),
     [`usr/share/lintian/overrides/${name}`]: template('lintian-overrides', words),
   };
+}
+
+function papersIn(folder: string): Files {
+  const paths = PAPERS.flatMap((path) =>
+    statSync(join(ROOT, path)).isDirectory() ? readdirSync(join(ROOT, path)).map((name) => join(path, name)) : [path],
+  );
+  const wanted = paths.filter((path) => !path.endsWith('.test.yaml')).sort();
+  return Object.fromEntries(wanted.map((path) => [`${folder}/${path}`, { content: readFileSync(join(ROOT, path)) }]));
 }
 
 /** The units of a program, each service with the environment that /etc/default has for it. */
@@ -117,6 +151,7 @@ function metadata(tree: string, { program, architecture, version = VERSION }: De
     ARCHITECTURE: DEBIAN_NAMES[architecture],
     KIBIBYTES: String(Math.ceil(bytes / 1024)),
     SUMMARY: SUMMARIES[program],
+    UPGRADE: UPGRADES[program].replaceAll('@PROGRAM@', program),
     STATE: stateFolders(program).join(' '),
   };
   const configuration = files.filter((path) => path.startsWith('etc/'));

@@ -11,6 +11,7 @@ import { connect, type Socket } from 'node:net';
 import { connect as connectTls, rootCertificates, type TLSSocket } from 'node:tls';
 import type { Address } from '../address.js';
 import { readTextFile } from '../bounded-file.js';
+import { TunnelError } from '../errors.js';
 
 export interface ReachOptions {
   /** The name for SNI and Host. */
@@ -75,8 +76,9 @@ export async function connectTcp(address: Address, signal: AbortSignal): Promise
   return opened(socket, 'connect', signal);
 }
 
-/** The word of the system, or that of OpenSSL, for a failure. */
+/** The word of the system, or that of OpenSSL, for a failure; our own failures have whole sentences. */
 export function reasonOf(error: unknown): string {
+  if (error instanceof TunnelError) return error.message;
   const { code, name, message } = error as NodeJS.ErrnoException;
   if (name === 'TimeoutError' || name === 'AbortError') return 'no answer';
   return code ?? message;

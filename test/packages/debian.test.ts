@@ -59,6 +59,20 @@ test('installing brings programs, units and settings, but neither users nor stat
   );
 });
 
+test('what the documentation refers to comes with the package, where its links lead', async (t) => {
+  const root = await DebianRoot.open(t, folder);
+  if (root === undefined) return;
+  await root.run(`dpkg --install ${debs(VERSION)}`);
+  for (const program of programs()) {
+    const papers = `/usr/share/doc/sallyport-${program}`;
+    const links = await root.run(`grep -oh '](\\.\\./config/[a-z./]*' ${papers}/docs/*.md; echo`);
+    const places = links.split('\n').flatMap((link) => (link === '' ? [] : [link.replace('](..', papers)]));
+    const named = ['prometheus/alerts.yaml', 'grafana/relay.json', 'openapi/relay.json', 'relay.example.yaml'];
+    await root.run(`ls ${named.map((name) => `${papers}/config/${name}`).join(' ')} ${papers}/docs/operations.md`);
+    for (const place of places) if (!place.includes('docker')) await root.run(`test -e ${place}`);
+  }
+});
+
 test('an upgrade keeps what the operator changed, and restarts only what runs', async (t) => {
   const root = await DebianRoot.open(t, folder);
   if (root === undefined) return;
@@ -69,8 +83,31 @@ test('an upgrade keeps what the operator changed, and restarts only what runs', 
   assert.equal(await root.run('cat /etc/default/sallyport-relay'), 'NODE_OPTIONS=--max-old-space-size=64\n');
   assert.deepEqual(
     (await root.systemctlCalls()).filter((call) => call !== 'daemon-reload'),
-    ['try-restart sallyport-relay*.service', 'try-restart sallyport-tunnel*.service'],
+    // The relay's own restart finds no relay.yaml here: then a service that runs goes on as it was.
+    ['is-active --quiet sallyport-relay.service', 'try-restart sallyport-tunnel*.service'],
   );
+});
+
+test('an upgrade lets the relay hand its sockets over, and has systemd restart it only when no relay answers', async (t) => {
+  const root = await DebianRoot.open(t, folder);
+  if (root === undefined) return;
+  await root.run(`dpkg --install ${debs(VERSION)}`);
+  const calls = async () => (await root.systemctlCalls()).filter((call) => /relay/.test(call));
+  const postinst = '/var/lib/dpkg/info/sallyport-relay.postinst configure 0.0.1';
+  const active = 'is-active --quiet sallyport-relay.service';
+  for (const [status, expected] of [
+    [0, [active]],
+    [78, [active]],
+    [69, [active, 'try-restart sallyport-relay*.service']],
+  ] as const) {
+    // A program that writes down its arguments stands before the real one in PATH.
+    await root.run(`printf '#!/bin/sh\\necho "$@" >/tmp/said\\nexit ${status}\\n' >/usr/local/bin/relay`);
+    await root.run('chmod 755 /usr/local/bin/relay');
+    await calls();
+    await root.run(postinst);
+    assert.deepEqual(await calls(), expected);
+    assert.equal(await root.run('cat /tmp/said'), 'restart --config /var/lib/sallyport/relay.yaml\n');
+  }
 });
 
 test('removing keeps settings and state; purging leaves nothing behind', async (t) => {

@@ -19,13 +19,15 @@ import { counted } from '../../shared/terminal-text.js';
 import { AGENT } from '../../shared/version.js';
 import { stateAndCure } from '../cures.js';
 import { connectThrough } from '../proxy/connect-through.js';
-import { type LinkProxy, linkProxy, proxyText, relayAddressOf } from '../proxy/link-proxy.js';
+import { type LinkProxy, linkProxy, proxyText, relayAddressOf, whyNoProxy } from '../proxy/link-proxy.js';
 import { readAllStatuses } from '../status-socket.js';
 import type { TunnelConfig } from '../tunnel-config.js';
 import { Errand } from './errand.js';
 import { type Patient, skipWithout } from './patient.js';
 
 const MAX_ADDRESSES = 8;
+/** Shorter than what `reach` gives a step, so that it is the proxy's silence that is told. */
+const PROXY_MS = 7_000;
 const LOOK_AT_LOG = 'Look at the log of the relay.';
 /** What the relay's `ws` door says when something other than a relay answers. */
 const NO_UPGRADE = /Unexpected server response: (\d{3})|socket hang up|Sec-WebSocket|subprotocol|Parse Error/;
@@ -34,7 +36,7 @@ export function checkProxy(patient: Patient): Finding {
   const { config } = patient;
   if (config === undefined) return skipWithout('a configuration');
   patient.proxy = linkProxy(config);
-  if (patient.proxy === undefined) return skip('none is set: the link goes straight to the relay');
+  if (patient.proxy === undefined) return skip(`the link goes straight to the relay: ${whyNoProxy(config)}`);
   const login = patient.proxy.login === undefined ? 'without a login' : 'with a login';
   return pass(`${proxyText(patient.proxy)} ${login}, from ${patient.proxy.from}`);
 }
@@ -67,12 +69,14 @@ export async function checkPort(patient: Patient, signal: AbortSignal): Promise<
   const [first] = patient.reached;
   if (proxy === undefined || first === undefined) return portFinding(patient.reached);
   if (first.tcpMs !== undefined) return pass(`the proxy connected in ${Math.round(first.tcpMs)} ms`);
-  return fail('LINK_LOST', first.failure ?? 'no connection', 'Correct proxy_url or the variable, or mend the proxy.');
+  const { state, cure = `Mend the proxy, or correct ${proxy.from}.` } = stateAndCure('LINK_LOST', first.failure ?? '');
+  return fail('LINK_LOST', state, cure);
 }
 
 /** Failures of the proxy are told in its own words, which hold the cure. */
 function through(proxy: LinkProxy, config: TunnelConfig): (_: unknown, signal: AbortSignal) => Promise<Socket> {
-  return (_, signal) => connectThrough({ proxy, target: relayAddressOf(config), timeoutMs: config.dialMs, signal });
+  const timeoutMs = Math.min(config.dialMs, PROXY_MS);
+  return (_, signal) => connectThrough({ proxy, target: relayAddressOf(config), timeoutMs, signal });
 }
 
 export function checkTls(patient: Patient): Finding {

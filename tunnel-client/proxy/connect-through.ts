@@ -33,9 +33,9 @@ const STATUS_LINE = /^HTTP\/1\.[01] (\d{3})(?: |\r\n)/;
 const CURES: ReadonlyMap<number, string> = new Map([
   [403, 'It does not allow this destination: ask its operator to allow CONNECT to the relay, or take port 443.'],
   [407, 'It wants a user name and password: write them under proxy_login, or in the URL of the variable.'],
-  [502, 'It cannot reach the relay.'],
-  [503, 'It cannot reach the relay.'],
-  [504, 'The relay does not answer it.'],
+  [502, 'It cannot reach the relay: check that the relay runs, and what the proxy may reach.'],
+  [503, 'It cannot reach the relay: check that the relay runs, and what the proxy may reach.'],
+  [504, 'The relay does not answer it: check that the relay runs, and what the proxy may reach.'],
 ]);
 
 /**
@@ -105,7 +105,8 @@ class ProxyDial {
     this.#resolve(this.#socket);
   }
 
-  readonly #onError = (error: NodeJS.ErrnoException): void => this.#fail(error.code ?? 'connection failed');
+  readonly #onError = ({ code = 'connection failed' }: NodeJS.ErrnoException): void =>
+    this.#fail(code === 'ECONNREFUSED' ? `nothing listens there (${code})` : code);
   readonly #onClose = (): void => this.#fail('it hung up');
   readonly #onAbort = (): void => this.#fail('stopped');
 
@@ -113,7 +114,10 @@ class ProxyDial {
     if (!this.#end()) return;
     this.#socket.on('error', () => {});
     this.#socket.destroy();
-    const message = `Cannot reach the relay through proxy ${proxyText(this.#options.proxy)}: ${why}`;
+    const { proxy } = this.#options;
+    // The network of this machine is not the cure here: what has none of its own gets one that names the proxy.
+    const cure = why.includes('. ') ? '' : `. Mend the proxy, or correct ${proxy.from}`;
+    const message = `Cannot reach the relay through proxy ${proxyText(proxy)}: ${why}${cure}`;
     this.#reject(new TunnelError('LINK_LOST', message.replace(/\.?$/, '.')));
   }
 

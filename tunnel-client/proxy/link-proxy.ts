@@ -63,16 +63,35 @@ export function relayAddressOf({ relayUrl, relayAddress }: Pick<ProxiedConfig, '
  * @throws {TunnelError} CONFIG_INVALID for a variable that names no HTTP proxy.
  */
 export function linkProxy(config: ProxiedConfig, env: Environment = process.env): LinkProxy | undefined {
-  if (config.proxy === 'off' || config.relayUrl.protocol !== 'https:') return undefined;
+  if (config.proxy === 'off' || reasonForNone(config, env) !== undefined) return undefined;
   if (config.proxy !== undefined) return config.proxy;
-  const from = VARIABLES.find((name) => (env[name] ?? '') !== '');
-  if (from === undefined) return undefined;
-  const exceptions = EXCEPTIONS.map((name) => env[name] ?? '').find((text) => text !== '') ?? '';
+  const from = proxyVariable(env);
+  return from === undefined ? undefined : parseProxyUrl(env[from] ?? '', from);
+}
+
+/** Why the link takes no proxy, for people; only where `linkProxy` gives none. */
+export function whyNoProxy(config: ProxiedConfig, env: Environment = process.env): string {
+  const from = proxyVariable(env);
+  if (from === undefined) return reasonForNone(config, env) ?? 'none is set';
+  return `${from} is set, but does not count: ${reasonForNone(config, env) ?? 'none is set'}`;
+}
+
+/** What keeps the link from a proxy, whoever names one; undefined for nothing. */
+function reasonForNone(config: ProxiedConfig, env: Environment): string | undefined {
+  if (config.proxy === 'off') return 'proxy_url is off';
+  if (config.relayUrl.protocol !== 'https:') return 'the relay is on this machine, without TLS';
+  if (config.proxy !== undefined) return undefined;
   const target = relayAddressOf(config);
-  if (isLoopback(target.host)) return undefined;
+  if (isLoopback(target.host)) return 'the relay is on this machine';
   const name = config.relayUrl.hostname.replace(/^\[|\]$/g, '');
-  if ([name, target.host].some((host) => isException(exceptions, { host, port: target.port }))) return undefined;
-  return parseProxyUrl(env[from] ?? '', from);
+  const exceptions = EXCEPTIONS.find((variable) => (env[variable] ?? '') !== '');
+  if (exceptions === undefined) return undefined;
+  const hit = [name, target.host].find((host) => isException(env[exceptions] ?? '', { host, port: target.port }));
+  return hit === undefined ? undefined : `${exceptions} takes ${hit} out`;
+}
+
+function proxyVariable(env: Environment): (typeof VARIABLES)[number] | undefined {
+  return VARIABLES.find((name) => (env[name] ?? '') !== '');
 }
 
 /** The proxy as people may see it, without its login. */
