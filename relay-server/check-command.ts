@@ -7,6 +7,7 @@ import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
 import { readConfig } from '../shared/config-file.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
+import { adminTokenFile, adminTokenProblem, strayAdminToken } from './ops/admin-token.js';
 import { type RelayConfig, readRelay } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
 
@@ -32,10 +33,20 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
     notes.push(...notesOn(read, root.has('acme')));
     return read;
   });
+  notes.push(...adminTokenNotes(file, config));
   const tokens = TokenStore.open(config.stateDir).list();
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
   for (const note of notes) io.note(`Warning: ${note}.`);
   io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);
+}
+
+function adminTokenNotes(file: string, { stateDir }: RelayConfig): string[] {
+  const notes: string[] = [];
+  const problem = adminTokenProblem(stateDir);
+  if (problem !== undefined) notes.push(`${problem.found}. ${problem.cure}`);
+  const stray = strayAdminToken(file, stateDir);
+  if (stray !== undefined) notes.push(`${stray} counts for nothing: move it to ${adminTokenFile(stateDir)}`);
+  return notes;
 }
 
 /** What is right, and yet hardly what was meant. */

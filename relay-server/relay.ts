@@ -18,6 +18,7 @@ import type { Log } from '../shared/log.js';
 import { CodeCounts } from '../shared/metrics/code-counts.js';
 import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
 import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
+import type { Secret } from '../shared/secret.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
 import type { OnCarried } from './edge/carry-visit.js';
@@ -29,7 +30,7 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
-import { hasAdminToken, readAdminToken } from './ops/admin-token.js';
+import { adminTokenReader, hasAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
 import { AuditLog } from './ops/audit/audit-log.js';
 import { deviceEntry } from './ops/device-report.js';
@@ -102,6 +103,7 @@ export class Relay {
   readonly #ownSite: OwnSite;
   readonly #tcpPorts: TcpPorts;
   readonly #listeners: Listeners;
+  readonly #adminToken: () => Secret | undefined;
   readonly #startedAtMs = Date.now();
   #config: RelayConfig;
   #redirect: Redirect | undefined;
@@ -124,6 +126,7 @@ export class Relay {
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
     this.#certificates = certificates;
+    this.#adminToken = adminTokenReader(config.stateDir, log);
     this.#tokens = TokenStore.open(config.stateDir).watch({
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
@@ -393,7 +396,7 @@ export class Relay {
       ready: () => this.#ready(),
       tokens: () => this.#tokens.all().map(tokenEntry),
       devices: () => this.#sessions.devices.all().map(deviceEntry),
-      adminToken: () => readAdminToken(this.#config.stateDir),
+      adminToken: this.#adminToken,
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
@@ -433,10 +436,7 @@ export class Relay {
   #warnOfOpenAdmin(address: Address): void {
     if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
     const fields = { address: formatAddress(address), option: 'listen.admin' };
-    this.#log.warn(
-      fields,
-      'everybody who reaches the admin listener may ask it: put a file admin-token into state_dir',
-    );
+    this.#log.warn(fields, 'everybody who reaches the admin listener may ask it: do: relay admin-token create');
   }
 
   #ready(): Readiness {
