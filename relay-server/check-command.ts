@@ -1,11 +1,13 @@
 /**
  * `relay check`: says what is wrong with the configuration, without starting anything.
  */
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { refuseUnusable } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
 import { readConfig } from '../shared/config-file.js';
+import { counted } from '../shared/terminal-text.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminTokenFile, adminTokenProblem, strayAdminToken } from './ops/admin-token.js';
 import { type RelayConfig, readRelay } from './relay-config.js';
@@ -34,10 +36,13 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
     return read;
   });
   notes.push(...adminTokenNotes(file, config));
-  const tokens = TokenStore.open(config.stateDir).list();
+  const tokens = TokenStore.read(config.stateDir);
+  if (!existsSync(config.stateDir))
+    notes.push(`${config.stateDir} does not exist yet; the relay makes it when it starts`);
+  else if (tokens.length === 0) notes.push('no client can log in yet: relay token create NAME --host HOST');
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
   for (const note of notes) io.note(`Warning: ${note}.`);
-  io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);
+  io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${counted(tokens.length, 'token')})`);
 }
 
 function adminTokenNotes(file: string, { stateDir }: RelayConfig): string[] {

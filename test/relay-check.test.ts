@@ -4,11 +4,15 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { runCheck } from '../relay-server/check-command.js';
+import { makeGrants } from '../relay-server/sessions/grants.js';
+import { TokenStore } from '../relay-server/sessions/token-store.js';
 import { recordingIo } from './support/recording-io.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 function check(t: TestContext, ...lines: string[]): string[] {
-  const config = join(temporaryFolder(t), 'relay.yaml');
+  const folder = temporaryFolder(t);
+  const config = join(folder, 'relay.yaml');
+  TokenStore.open(join(folder, 'state')).create('home', makeGrants(['*.example.com'], []));
   writeFileSync(config, ['domain: example.com', 'state_dir: state', ...lines, ''].join('\n'));
   const io = recordingIo();
   runCheck({ config }, io);

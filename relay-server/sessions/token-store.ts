@@ -50,6 +50,18 @@ export class TokenStore {
   }
 
   /**
+   * Every token of this state folder by name, without writing anything; none where there is no folder yet.
+   * @throws {TunnelError} CONFIG_INVALID for the first thing that cannot be used.
+   */
+  static read(stateDir: string): readonly TokenRecord[] {
+    const folder = path.join(stateDir, 'tokens');
+    const state = fs.statSync(folder, { throwIfNoEntry: false });
+    if (state === undefined) return [];
+    checkPrivate(folder, state.mode);
+    return new TokenStore(folder).list();
+  }
+
+  /**
    * Makes a token.
    * @param expiresAtMs milliseconds since 1970.
    * @throws {TunnelError} USAGE_INVALID when the name is malformed or taken.

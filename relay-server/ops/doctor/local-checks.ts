@@ -51,7 +51,7 @@ export function checkPermissions({ config }: RelayPatient): Finding {
 
 export function checkTokens({ config }: RelayPatient): Finding {
   if (config === undefined || !existsSync(config.stateDir)) return skipWithout('a state folder');
-  const tokens = TokenStore.open(config.stateDir).list();
+  const tokens = TokenStore.read(config.stateDir);
   const valid = tokens.filter((token) => !isExpired(token));
   if (valid.length === 0) {
     const found = tokens.length === 0 ? 'there is none' : 'all have expired';
