@@ -10,6 +10,7 @@ import { readConfig } from '../shared/config-file.js';
 import { counted } from '../shared/terminal-text.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { adminTokenFile, adminTokenProblem, strayAdminToken } from './ops/admin-token.js';
+import { logPlaceNotes } from './ops/log-places.js';
 import { type RelayConfig, readRelay } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
 
@@ -35,7 +36,7 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
     notes.push(...notesOn(read, root.has('acme')));
     return read;
   });
-  notes.push(...adminTokenNotes(file, config));
+  notes.push(...adminTokenNotes(file, config), ...logPlaceNotes(config));
   const tokens = TokenStore.read(config.stateDir);
   if (!existsSync(config.stateDir))
     notes.push(`${config.stateDir} does not exist yet; the relay makes it when it starts`);

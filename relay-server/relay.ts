@@ -34,6 +34,7 @@ import { adminTokenReader, hasAdminToken } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
 import { AuditLog } from './ops/audit/audit-log.js';
 import { deviceEntry } from './ops/device-report.js';
+import { refuseUnwritableLogs } from './ops/log-places.js';
 import { probeListener } from './ops/probe-listener.js';
 import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
@@ -208,6 +209,7 @@ export class Relay {
    * Rejects with CONFIG_INVALID, and nothing is left open then.
    */
   static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
+    await refuseUnwritableLogs(config);
     const protectedHosts = ProtectedHosts.open(config.stateDir);
     let relay: Relay | undefined;
     const isWanted = (hostname: string, hasCertificate: boolean) =>
@@ -279,9 +281,11 @@ export class Relay {
   /**
    * Reads certificate files again (tokens are watched anyway) and takes over all of `wanted` that can change under a running
    * relay; the log's level is the program's.
-   * Rejects with CONFIG_INVALID when a new listener cannot be had; what it listened on before it then still does.
+   * Rejects with CONFIG_INVALID when a log cannot be written, and nothing has changed then, or when a new listener cannot be
+   * had; what it listened on before it then still does.
    */
   async reload(wanted: RelayConfig = this.#config): Promise<ReloadReport> {
+    await refuseUnwritableLogs(wanted);
     const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
     await this.#listeners.listen(wanted.listen);
