@@ -209,8 +209,8 @@ export class Relay {
    * Rejects with CONFIG_INVALID, and nothing is left open then.
    */
   static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
-    await refuseUnwritableLogs(config);
     const protectedHosts = ProtectedHosts.open(config.stateDir);
+    await refuseUnwritableLogs(config);
     let relay: Relay | undefined;
     const isWanted = (hostname: string, hasCertificate: boolean) =>
       relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
@@ -285,11 +285,11 @@ export class Relay {
    * had; what it listened on before it then still does.
    */
   async reload(wanted: RelayConfig = this.#config): Promise<ReloadReport> {
-    await refuseUnwritableLogs(wanted);
+    const config = reloaded(this.#config, wanted);
+    await refuseUnwritableLogs(config);
     const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
     await this.#listeners.listen(wanted.listen);
-    const config = reloaded(this.#config, wanted);
     this.#config = config;
     Object.assign(this.#limits, config.limits);
     Object.assign(this.#edgeLimits, edgeLimits(config.limits));
