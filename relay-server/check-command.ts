@@ -9,7 +9,7 @@ import type { CommandIo } from '../shared/command-io.js';
 import { readConfig } from '../shared/config-file.js';
 import { counted } from '../shared/terminal-text.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
-import { adminTokenFile, adminTokenProblem, strayAdminToken } from './ops/admin-token.js';
+import { adminTokenFile, adminTokenProblem, isOpenAdmin, strayAdminToken } from './ops/admin-token.js';
 import { logPlaceNotes } from './ops/log-places.js';
 import { type RelayConfig, readRelay } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
@@ -46,10 +46,13 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
   io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${counted(tokens.length, 'token')})`);
 }
 
-function adminTokenNotes(file: string, { stateDir }: RelayConfig): string[] {
+function adminTokenNotes(file: string, { stateDir, listen }: RelayConfig): string[] {
   const notes: string[] = [];
   const problem = adminTokenProblem(stateDir);
   if (problem !== undefined) notes.push(`${problem.found}. ${problem.cure}`);
+  if (listen.admin !== undefined && isOpenAdmin(listen.admin, stateDir)) {
+    notes.push('everybody who reaches listen.admin may ask it. Do: relay admin-token create, or listen on 127.0.0.1');
+  }
   const stray = strayAdminToken(file, stateDir);
   if (stray !== undefined) notes.push(`${stray} counts for nothing: move it to ${adminTokenFile(stateDir)}`);
   return notes;

@@ -7,7 +7,7 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 import { AccessLog } from '../shared/access-log/access-log.js';
-import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
+import { type Address, formatAddress } from '../shared/address.js';
 import type { Readiness } from '../shared/admin-server.js';
 import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
@@ -30,7 +30,7 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
-import { adminTokenReader, hasAdminToken } from './ops/admin-token.js';
+import { adminTokenReader, isOpenAdmin } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
 import { AuditLog } from './ops/audit/audit-log.js';
 import { deviceEntry } from './ops/device-report.js';
@@ -57,8 +57,6 @@ const RECONNECT_MS = 500;
 
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
-
-const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
 
 /** What tests and embedders may put in place of the machine's own. */
 export interface RelayOptions {
@@ -438,7 +436,7 @@ export class Relay {
   }
 
   #warnOfOpenAdmin(address: Address): void {
-    if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
+    if (!isOpenAdmin(address, this.#config.stateDir)) return;
     const fields = { address: formatAddress(address), option: 'listen.admin' };
     this.#log.warn(fields, 'everybody who reaches the admin listener may ask it: do: relay admin-token create');
   }

@@ -6,7 +6,7 @@ import { asTunnelError } from '../shared/errors.js';
 import { http2Warning } from '../shared/http2/http2-mode.js';
 import { createLog } from '../shared/log.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
-import { readRelayConfig } from './relay-config.js';
+import { readOwnConfig } from './own-config.js';
 import { Serving } from './serving.js';
 import { tellFailure } from './successor.js';
 
@@ -40,7 +40,7 @@ export async function runServe(options: ServeOptions): Promise<void> {
 
 async function startServing(options: ServeOptions): Promise<Serving> {
   const path = findRelayConfig(options.config);
-  const config = readRelayConfig(path);
+  const config = readOwnConfig(path);
   const log = createLog({ ...config.log, destination: 'stdout' });
   const warning = http2Warning(config.http2);
   if (warning !== undefined) log.warn({ http2: config.http2 }, warning);

@@ -36,3 +36,29 @@ test('a section acme that is ignored, and ports that no CA asks, are warned of',
   assert.deepEqual(check(t, ...other), [`Warning: ${ports}.`]);
   assert.deepEqual(check(t, 'tls: { mode: acme }', 'listen: { https: ":443", http: off }'), []);
 });
+
+test('listeners that share a port are refused, whatever they call their addresses', (t) => {
+  const refused: [listen: string, message: RegExp][] = [
+    ['https: ":8443", http: "127.0.0.1:8443"', /:3: listen\.http has the port of listen\.https/],
+    ['https: "0.0.0.0:9180", http: off', /:3: listen\.admin has the port of listen\.https/],
+    [
+      'https: ":8443", http: "127.0.0.1:9000", admin: "127.0.0.1:9000"',
+      /:3: listen\.admin has the port of listen\.http\./,
+    ],
+    ['https: ":80"', /listen\.http has the port of listen\.https/],
+  ];
+  for (const [listen, message] of refused) {
+    assert.throws(() => check(t, `listen: { ${listen} }`), { code: 'CONFIG_INVALID', message }, listen);
+  }
+  const fine = ['https: "127.0.0.1:8443", http: "127.0.0.2:8443"', 'https: "127.0.0.1:0", http: "127.0.0.1:0"'];
+  for (const listen of fine) assert.deepEqual(check(t, `listen: { ${listen} }`), []);
+});
+
+test('an admin listener that others reach is warned of while there is no admin token', (t) => {
+  const [warning] = check(t, 'listen: { admin: "0.0.0.0:9180" }');
+  assert.match(
+    warning ?? '',
+    /^Warning: everybody who reaches listen\.admin may ask it\. Do: relay admin-token create/,
+  );
+  assert.deepEqual(check(t, 'listen: { admin: "[::1]:9180" }'), []);
+});

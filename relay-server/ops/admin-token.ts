@@ -6,12 +6,14 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { type Address, networkMatcher } from '../../shared/address.js';
 import { createFileExclusive, writeFileAtomic } from '../../shared/atomic-file.js';
 import { readSecretFile } from '../../shared/config-secret.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Secret } from '../../shared/secret.js';
 
+const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
 const NAME = 'admin-token';
 const TOKEN_BYTES = 32;
 const RENEW = 'Do: relay admin-token create --force';
@@ -90,6 +92,11 @@ export function adminTokenProblem(stateDir: string): { readonly found: string; r
 export function strayAdminToken(configFile: string, stateDir: string): string | undefined {
   const stray = join(dirname(configFile), NAME);
   return stray !== adminTokenFile(stateDir) && existsSync(stray) ? stray : undefined;
+}
+
+/** Whether everybody who reaches the admin listener there may ask it, and others than this machine can. */
+export function isOpenAdmin(address: Address, stateDir: string): boolean {
+  return !isLoopback(address.host) && !hasAdminToken(stateDir);
 }
 
 /** Where the relay with this state folder looks for its token. */

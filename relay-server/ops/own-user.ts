@@ -8,6 +8,6 @@ export function ownUser(): string {
   try {
     return userInfo().username;
   } catch {
-    return `uid ${process.getuid?.() ?? 'unknown'}`;
+    return `uid ${process.geteuid?.() ?? 'unknown'}`;
   }
 }
