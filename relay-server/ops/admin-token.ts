@@ -36,7 +36,8 @@ export function adminTokenReader(stateDir: string, log: Log): () => Secret | und
       return token;
     } catch (error) {
       const { code, message } = asTunnelError(error);
-      if (message !== told) log.error({ code, reason: message }, 'admin listener answers nobody: no token to ask for');
+      if (message !== told)
+        log.error({ code, reason: message }, 'admin listener answers nobody: its token cannot be read');
       told = message;
       throw error;
     }

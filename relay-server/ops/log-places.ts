@@ -4,7 +4,7 @@
  *
  * A disk that is full is no reason: it costs lines, which are counted, and never the relay. Owns nothing.
  */
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { access, constants, mkdir, open, stat } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
 import { isCode, makePrivateFolder } from '../../shared/atomic-file.js';
@@ -36,7 +36,7 @@ export function logPlaceNotes({ stateDir, accessLog, auditLog }: LogConfig): str
     ...(accessLog.to === 'file' ? [['access_log.file', dirname(accessLog.file)] as const] : []),
     ...(auditLog.enabled ? [['audit_log.folder', auditLog.folder] as const] : []),
   ];
-  const relayUser = statSync(stateDir, { throwIfNoEntry: false })?.uid;
+  const relayUser = ownerOf(stateDir);
   return places.flatMap(([option, folder]) => {
     if (isInside(folder, stateDir)) return [];
     const note = noteOn(folder, relayUser);
@@ -47,10 +47,19 @@ export function logPlaceNotes({ stateDir, accessLog, auditLog }: LogConfig): str
 }
 
 function noteOn(folder: string, relayUser: number | undefined): string | undefined {
-  if (!existsSync(folder)) return 'does not exist, or is hidden from you';
-  const { uid } = statSync(folder);
+  const uid = ownerOf(folder);
+  if (uid === undefined) return 'does not exist, or is hidden from you';
   if (relayUser === undefined || relayUser === 0 || uid === relayUser) return undefined;
   return `belongs to user ${uid}, not to user ${relayUser} as the state folder does`;
+}
+
+/** Undefined when it does not exist, or is hidden from us. */
+function ownerOf(place: string): number | undefined {
+  try {
+    return statSync(place).uid;
+  } catch {
+    return undefined;
+  }
 }
 
 function isInside(place: string, folder: string): boolean {

@@ -12,6 +12,7 @@ import * as path from 'node:path';
 import {
   checkPrivate,
   createFileExclusive,
+  isCode,
   makePrivateFolder,
   removeFile,
   removeStaleTemporaries,
@@ -55,9 +56,9 @@ export class TokenStore {
    */
   static read(stateDir: string): readonly TokenRecord[] {
     const folder = path.join(stateDir, 'tokens');
-    const state = fs.statSync(folder, { throwIfNoEntry: false });
-    if (state === undefined) return [];
-    checkPrivate(folder, state.mode);
+    const mode = modeOf(folder);
+    if (mode === undefined) return [];
+    checkPrivate(folder, mode);
     return new TokenStore(folder).list();
   }
 
@@ -120,6 +121,16 @@ export class TokenStore {
 
   #missing(act: string, name: string): TunnelError {
     return new TunnelError('USAGE_INVALID', `Cannot ${act} token ${name}: there is none. See: relay token list`);
+  }
+}
+
+/** Undefined when there is none. */
+function modeOf(folder: string): number | undefined {
+  try {
+    return fs.statSync(folder, { throwIfNoEntry: false })?.mode;
+  } catch (cause) {
+    const state = isCode(cause, 'EACCES') ? "permission denied. Be the relay's user, or root" : String(cause);
+    throw new TunnelError('CONFIG_INVALID', `Cannot read token folder ${folder}: ${state}.`, { cause });
   }
 }
 
