@@ -2,15 +2,16 @@
  * `relay audit verify | show`: what the operator asks the audit log. It is read from its files, beside a running relay or
  * without one. Owns nothing.
  */
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
-import { findRelayConfig } from './find-relay-config.js';
+import { configForVerb } from './config-for-verb.js';
 import type { ChainEnd } from './ops/audit/audit-chain.js';
+import type { AuditConfig } from './ops/audit/audit-config.js';
 import { auditRecords } from './ops/audit/audit-read.js';
 import { type AuditVerdict, verifyAudit } from './ops/audit/audit-verify.js';
-import { readRelayConfig } from './relay-config.js';
 
 export interface AuditVerifyOptions {
   /** Path of relay.yaml; the default place when left out. */
@@ -51,9 +52,13 @@ export function addAuditCommands(program: Command, io: CommandIo): void {
 }
 
 /** @throws {TunnelError} AUDIT_BROKEN with the first line that does not fit; USAGE_INVALID, CONFIG_INVALID. */
-export async function runAuditVerify(options: AuditVerifyOptions, io: Pick<CommandIo, 'print'>): Promise<void> {
+export async function runAuditVerify(
+  options: AuditVerifyOptions,
+  io: Pick<CommandIo, 'print' | 'note'>,
+): Promise<void> {
   const expected = options.contains === undefined ? undefined : placeIn(options.contains);
-  const { auditLog } = readRelayConfig(findRelayConfig(options.config));
+  const { auditLog } = configForVerb(options.config, ['state_dir', 'audit_log'], io);
+  mustBeThere(auditLog);
   const verdict = await reading(auditLog.folder, () => verifyAudit(auditLog.folder, expected));
   const problem = problemOf(verdict, expected);
   if (options.json) io.print(printable(JSON.stringify({ ok: problem === undefined, ...verdict })));
@@ -64,10 +69,18 @@ export async function runAuditVerify(options: AuditVerifyOptions, io: Pick<Comma
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
 export async function runAuditShow(options: AuditShowOptions, io: Pick<CommandIo, 'print' | 'note'>): Promise<void> {
   const last = options.last === undefined ? DEFAULT_LAST : countIn(options.last);
-  const { auditLog } = readRelayConfig(findRelayConfig(options.config));
+  const { auditLog } = configForVerb(options.config, ['state_dir', 'audit_log'], io);
   const records = await reading(auditLog.folder, () => auditRecords(auditLog.folder, last));
   if (records.length === 0) io.note('There is no record yet.');
   for (const { line, facts } of records) io.print(printable(options.json ? line : inWords(facts)));
+}
+
+/** Nothing is no proof that all is well. */
+function mustBeThere({ enabled, folder }: AuditConfig): void {
+  if (existsSync(folder)) return;
+  const state = enabled ? `there is no folder ${folder}, or it is hidden from you` : 'audit_log.enabled is false';
+  const cure = enabled ? ' Look at audit_log.folder; the relay makes it when it starts.' : '';
+  throw new TunnelError('CONFIG_INVALID', `Cannot verify the audit log: ${state}.${cure}`);
 }
 
 async function reading<Result>(folder: string, read: () => Promise<Result>): Promise<Result> {

@@ -19,6 +19,7 @@ import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
+import { configForVerb } from './config-for-verb.js';
 import { type DoorOption, failureAt, findRelay, isNobodyThere, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
@@ -76,7 +77,7 @@ export function addCertCommands(program: Command, io: CommandIo): void {
 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export async function runCertList(options: CertListOptions, io: Pick<CommandIo, 'print' | 'note'>): Promise<void> {
-  const config = readRelayConfig(findRelayConfig(options.config));
+  const config = configForVerb(options.config, ['state_dir', 'listen.admin', 'tls'], io);
   const entries = (await askRelay(config, options, 'GET', PATH, ASK_MS)) ?? storedEntries(config);
   if (options.json) io.print(JSON.stringify(entries.map(printableEntry), undefined, 2));
   else if (entries.length === 0)
@@ -120,7 +121,7 @@ function isUsed(name: string, { domain, acme, stateDir }: RelayConfig): boolean 
   // A wildcard serves whatever is claimed below it.
   if (name === domain || acme.wildcards.includes(name)) return true;
   const sample = name.replace(/^\*/, 'any');
-  const tokens = TokenStore.open(stateDir).list();
+  const tokens = TokenStore.read(stateDir);
   return tokens.some(
     (token) => !isExpired(token) && (mayClaimHost(token.grants, name) || mayClaimHost(token.grants, sample)),
   );

@@ -7,7 +7,10 @@ import { refuseUnusable } from '../shared/certs/acme-check.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import type { CommandIo } from '../shared/command-io.js';
 import { readConfig } from '../shared/config-file.js';
+import { counted } from '../shared/terminal-text.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
+import { adminTokenFile, adminTokenProblem, isOpenAdmin, strayAdminToken } from './ops/admin-token.js';
+import { logPlaceNotes } from './ops/log-places.js';
 import { type RelayConfig, readRelay } from './relay-config.js';
 import { TokenStore } from './sessions/token-store.js';
 
@@ -33,11 +36,26 @@ export function runCheck(options: CheckOptions, io: CommandIo): void {
     notes.push(...notesOn(read, root.has('acme')));
     return read;
   });
-  // To look must make nothing: root's folder would be in the way of the relay's user.
-  const tokens = existsSync(config.stateDir) ? TokenStore.open(config.stateDir).list() : [];
+  notes.push(...adminTokenNotes(file, config), ...logPlaceNotes(config));
+  const tokens = TokenStore.read(config.stateDir);
+  if (!existsSync(config.stateDir))
+    notes.push(`${config.stateDir} does not exist yet; the relay makes it when it starts`);
+  else if (tokens.length === 0) notes.push('no client can log in yet: relay token create NAME --host HOST');
   if (config.tls.mode === 'files') CertificateFiles.open(config.tls.certificates).close();
   for (const note of notes) io.note(`Warning: ${note}.`);
-  io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${tokens.length} tokens)`);
+  io.print(`${file}: ok (${config.domain}, tls ${config.tls.mode}, ${counted(tokens.length, 'token')})`);
+}
+
+function adminTokenNotes(file: string, { stateDir, listen }: RelayConfig): string[] {
+  const notes: string[] = [];
+  const problem = adminTokenProblem(stateDir);
+  if (problem !== undefined) notes.push(`${problem.found}. ${problem.cure}`);
+  if (listen.admin !== undefined && isOpenAdmin(listen.admin, stateDir)) {
+    notes.push('everybody who reaches listen.admin may ask it. Do: relay admin-token create, or listen on 127.0.0.1');
+  }
+  const stray = strayAdminToken(file, stateDir);
+  if (stray !== undefined) notes.push(`${stray} counts for nothing: move it to ${adminTokenFile(stateDir)}`);
+  return notes;
 }
 
 /** What is right, and yet hardly what was meant. */

@@ -10,6 +10,7 @@ import { printable } from '../shared/printable.js';
 import { type DoorOption, findRelay, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import {
+  checkAdminToken,
   checkAlerts,
   checkCertificates,
   checkClients,
@@ -54,6 +55,7 @@ const CHECKS: readonly (readonly [name: string, run: RelayCheck])[] = [
   ['tokens', checkTokens],
   ['clock', checkClock],
   ['relay', checkRunning],
+  ['admin token', checkAdminToken],
   ['certificates', checkCertificates],
   ['dns', checkDns],
   ['hostnames', checkHostnames],

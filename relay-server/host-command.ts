@@ -9,9 +9,9 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { tableLines } from '../shared/terminal-text.js';
-import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
+import { configForVerb } from './config-for-verb.js';
+import { CONFIG_HELP } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
-import { readRelayConfig } from './relay-config.js';
 import { type ProtectedHost, ProtectedHosts } from './sessions/protected-hosts.js';
 import { TokenStore } from './sessions/token-store.js';
 
@@ -44,13 +44,9 @@ export function addHostCommands(program: Command, io: CommandIo): void {
 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export function runHostList(options: HostListOptions, io: Pick<CommandIo, 'print' | 'note'>): void {
-  const { stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const { stateDir } = configForVerb(options.config, ['state_dir'], io);
   const hosts = ProtectedHosts.open(stateDir).all();
-  const tokens = new Map(
-    TokenStore.open(stateDir)
-      .list()
-      .map(({ id, name }) => [id, name]),
-  );
+  const tokens = new Map(TokenStore.read(stateDir).map(({ id, name }) => [id, name]));
   const shown = hosts.map(({ host, tls, tokenId }: ProtectedHost) => ({ name: host, tls, token: tokens.get(tokenId) }));
   if (options.json) io.print(JSON.stringify(shown, undefined, 2));
   else if (shown.length === 0) io.note('There is none: no client has claimed a hostname with tls: end-to-end.');
@@ -67,7 +63,7 @@ export async function runHostForget(
   io: Pick<CommandIo, 'note'>,
 ): Promise<void> {
   const name = asUsage(() => normalisePattern(text, 'name'));
-  const { stateDir, auditLog } = readRelayConfig(findRelayConfig(options.config));
+  const { stateDir, auditLog } = configForVerb(options.config, ['state_dir', 'audit_log'], io);
   if (!ProtectedHosts.open(stateDir).forget(name)) {
     throw new TunnelError('USAGE_INVALID', `Cannot forget ${name}: it is not in the list. See: relay host list`);
   }

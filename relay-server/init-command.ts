@@ -23,8 +23,6 @@ const STATE_NAME = 'state';
 /** Where the service looks for it. */
 const SERVICE_CONFIG = '/var/lib/sallyport/relay.yaml';
 const FIRST_TOKEN = 'home';
-/** Holds no secret, and a relay that runs as another user must read it. */
-const READABLE_FILE = 0o644;
 
 export interface InitOptions {
   /** The relay's own hostname. */
@@ -63,7 +61,7 @@ export async function runInit(options: InitOptions, io: CommandIo): Promise<void
   const config = parseRelayConfig(text, file);
   makePrivateFolder(config.stateDir);
   const relay = await joinFactsOf(config);
-  if (!createFileExclusive(file, text, { mode: READABLE_FILE })) throw alreadyThere(file);
+  if (!createFileExclusive(file, text)) throw alreadyThere(file);
   const grants = makeGrants([`*.${domain}`], []);
   const token = TokenStore.open(config.stateDir).create(FIRST_TOKEN, grants);
   io.note(`Made ${shown(file)}, ${shown(config.stateDir)} and the token ${FIRST_TOKEN}, which may serve *.${domain}.`);

@@ -6,6 +6,7 @@ import { processIo } from '../shared/command-io.js';
 import { newProgram, runProgram } from '../shared/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
 import { addServiceCommands } from '../shared/service-command.js';
+import { addAdminTokenCommands } from './admin-token-command.js';
 import { addAlertCommands } from './alert-command.js';
 import { addAuditCommands } from './audit-command.js';
 import { addCertCommands } from './cert-command.js';
@@ -30,6 +31,7 @@ addControlCommands(program, io);
 addCheckCommand(program, io);
 addTokenCommands(program, io);
 addHostCommands(program, io);
+addAdminTokenCommands(program, io);
 addCertCommands(program, io);
 addStatusCommand(program, io);
 addServiceCommands(program, io, (file) => {

@@ -183,12 +183,25 @@ export function readRelay(root: Fields, onAcme?: (fields: Fields, acme: AcmeConf
 
 function readListeners(fields: Fields): RelayListeners {
   const https = fields.value('https', listenAddress, { default: { host: '0.0.0.0', port: 443 } });
-  return {
-    https,
-    http: fields.value('http', orOff(listenAddress), { default: { host: '0.0.0.0', port: 80 } }),
-    admin: fields.value('admin', orOff(listenAddress), { default: { host: '127.0.0.1', port: 9180 } }),
-    tcpHost: fields.value('tcp_host', host, { default: undefined }) ?? https.host,
-  };
+  const http = fields.value('http', orOff(listenAddress), { default: { host: '0.0.0.0', port: 80 } });
+  const admin = fields.value('admin', orOff(listenAddress), { default: { host: '127.0.0.1', port: 9180 } });
+  const tcpHost = fields.value('tcp_host', host, { default: undefined }) ?? https.host;
+  if (isSamePlace(https, http)) fields.refuse('http', ofAnother('https'));
+  if (isSamePlace(https, admin)) fields.refuse('admin', ofAnother('https'));
+  else if (isSamePlace(http, admin)) fields.refuse('admin', ofAnother('http'));
+  return { https, http, admin, tcpHost };
+}
+
+function ofAnother(key: string): string {
+  return `has the port of listen.${key}. Give it another one`;
+}
+
+/** Whether the two cannot both be listened on; the system gives port 0 another number each time. */
+function isSamePlace(one: Address | undefined, other: Address | undefined): boolean {
+  if (one === undefined || other === undefined || one.port !== other.port || one.port === 0) return false;
+  const hosts = [one.host, other.host];
+  const isIpv4 = hosts.every((host) => !host.includes(':'));
+  return one.host === other.host || hosts.includes('::') || (isIpv4 && hosts.includes('0.0.0.0'));
 }
 
 function readTls(fields: Fields): RelayTls & { readonly hsts: boolean | undefined } {

@@ -7,7 +7,7 @@
  * Owns: everything. `close` ends it all, in every state, and leaves no handle open.
  */
 import { AccessLog } from '../shared/access-log/access-log.js';
-import { type Address, formatAddress, networkMatcher } from '../shared/address.js';
+import { type Address, formatAddress } from '../shared/address.js';
 import type { Readiness } from '../shared/admin-server.js';
 import type { IssuedCertificate } from '../shared/certs/certificates.js';
 import { Deadlines } from '../shared/deadlines.js';
@@ -18,6 +18,7 @@ import type { Log } from '../shared/log.js';
 import { CodeCounts } from '../shared/metrics/code-counts.js';
 import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
 import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
+import type { Secret } from '../shared/secret.js';
 import { VERSION } from '../shared/version.js';
 import { RelayCertificates } from './certs/relay-certificates.js';
 import type { OnCarried } from './edge/carry-visit.js';
@@ -29,10 +30,11 @@ import { TcpPorts } from './edge/tcp-ports.js';
 import { Visitors } from './edge/visitors.js';
 import { Listeners, type ListenersOptions } from './listeners.js';
 import { AdminListener, type AdminSubject } from './ops/admin-listener.js';
-import { hasAdminToken, readAdminToken } from './ops/admin-token.js';
+import { adminTokenReader, isOpenAdmin } from './ops/admin-token.js';
 import { Alerts } from './ops/alerts/alerts.js';
 import { AuditLog } from './ops/audit/audit-log.js';
 import { deviceEntry } from './ops/device-report.js';
+import { refuseUnwritableLogs } from './ops/log-places.js';
 import { probeListener } from './ops/probe-listener.js';
 import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
@@ -56,8 +58,6 @@ const RECONNECT_MS = 500;
 
 /** How often a draining relay looks whether its last stream has ended. */
 const DRAIN_POLL_MS = 50;
-
-const isLoopback = networkMatcher(['127.0.0.0/8', '::1/128']);
 
 /** What tests and embedders may put in place of the machine's own. */
 export interface RelayOptions {
@@ -106,6 +106,7 @@ export class Relay {
   readonly #ownSite: OwnSite;
   readonly #tcpPorts: TcpPorts;
   readonly #listeners: Listeners;
+  readonly #adminToken: () => Secret | undefined;
   readonly #startedAtMs = Date.now();
   #config: RelayConfig;
   #redirect: Redirect | undefined;
@@ -132,6 +133,7 @@ export class Relay {
     this.#limits = limits;
     this.#edgeLimits = edgeLimits(limits);
     this.#certificates = certificates;
+    this.#adminToken = adminTokenReader(config.stateDir, log);
     this.#tokens = TokenStore.open(config.stateDir).watch({
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
@@ -215,6 +217,7 @@ export class Relay {
    */
   static async start(config: RelayConfig, log: Log, options: RelayOptions = {}): Promise<Relay> {
     const protectedHosts = ProtectedHosts.open(config.stateDir);
+    await refuseUnwritableLogs(config);
     let relay: Relay | undefined;
     const isWanted = (hostname: string, hasCertificate: boolean) =>
       relay === undefined || relay.#wantsCertificate(hostname, hasCertificate);
@@ -286,13 +289,15 @@ export class Relay {
   /**
    * Reads certificate files again (tokens are watched anyway) and takes over all of `wanted` that can change under a running
    * relay; the log's level is the program's.
-   * Rejects with CONFIG_INVALID when a new listener cannot be had; what it listened on before it then still does.
+   * Rejects with CONFIG_INVALID when a log cannot be written, and nothing has changed then, or when a new listener cannot be
+   * had; what it listened on before it then still does.
    */
   async reload(wanted: RelayConfig = this.#config): Promise<ReloadReport> {
+    const config = reloaded(this.#config, wanted);
+    await refuseUnwritableLogs(config);
     const report = relayChanges(this.#config, wanted);
     this.#certificates.reload();
     await this.#listeners.listen(wanted.listen);
-    const config = reloaded(this.#config, wanted);
     this.#config = config;
     Object.assign(this.#limits, config.limits);
     Object.assign(this.#edgeLimits, edgeLimits(config.limits));
@@ -420,7 +425,7 @@ export class Relay {
       ready: () => this.#ready(),
       tokens: () => this.#tokens.all().map(tokenEntry),
       devices: () => this.#sessions.devices.all().map(deviceEntry),
-      adminToken: () => readAdminToken(this.#config.stateDir),
+      adminToken: this.#adminToken,
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
       reloadCertificates: () => certificates.reload(),
@@ -458,12 +463,9 @@ export class Relay {
   }
 
   #warnOfOpenAdmin(address: Address): void {
-    if (isLoopback(address.host) || hasAdminToken(this.#config.stateDir)) return;
+    if (!isOpenAdmin(address, this.#config.stateDir)) return;
     const fields = { address: formatAddress(address), option: 'listen.admin' };
-    this.#log.warn(
-      fields,
-      'everybody who reaches the admin listener may ask it: put a file admin-token into state_dir',
-    );
+    this.#log.warn(fields, 'everybody who reaches the admin listener may ask it: do: relay admin-token create');
   }
 
   #ready(): Readiness {

@@ -19,8 +19,9 @@ import {
 import { ServiceWatchdog } from '../shared/service-watchdog.js';
 import { onStopSignal } from '../shared/stop-signal.js';
 import { ControlSocket } from './ops/control-socket.js';
+import { readOwnConfig } from './own-config.js';
 import { Relay } from './relay.js';
-import { type RelayConfig, readRelayConfig } from './relay-config.js';
+import type { RelayConfig } from './relay-config.js';
 import type { ReloadReport } from './relay-reload.js';
 import { isSuccessor, startSuccessor, tellPredecessor } from './successor.js';
 import { thisProgram } from './this-program.js';
@@ -100,7 +101,7 @@ export class Serving {
     if (this.#relay.state !== 'running') throw busy(this.#relay.state);
     await notifyReloading();
     try {
-      const wanted = readRelayConfig(this.#path);
+      const wanted = readOwnConfig(this.#path);
       const report = await this.#relay.reload(wanted);
       this.#log.setLevel(wanted.log.level);
       return report;
@@ -120,7 +121,7 @@ export class Serving {
       const state = 'no service manager would know the new process (NOTIFY_SOCKET is not set)';
       throw new TunnelError('CONFIG_INVALID', `Cannot hand over: ${state}. Stop the relay and start it again.`);
     }
-    const wanted = readRelayConfig(this.#path);
+    const wanted = readOwnConfig(this.#path);
     // The successor has the control socket from now on; what closes here would take its file away.
     this.#control?.close();
     await notifyStatus('Starting a successor');

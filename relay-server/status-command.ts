@@ -7,10 +7,10 @@ import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
 import { TrafficRates } from '../shared/traffic-rates.js';
 import { type WatchOptions, watchView } from '../shared/watch-view.js';
+import { configForVerb } from './config-for-verb.js';
 import { type DoorOption, failureAt, findRelay, type RelayDoor, TCP_HELP } from './find-relay.js';
-import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
+import { CONFIG_HELP } from './find-relay-config.js';
 import { formatRelayStatus, type RelayStatus } from './ops/relay-status.js';
-import { readRelayConfig } from './relay-config.js';
 
 export interface StatusOptions extends WatchOptions, DoorOption {
   /** Path of relay.yaml; the default place when left out. */
@@ -35,8 +35,8 @@ export function addStatusCommand(program: Command, io: CommandIo): void {
  * Writes the status of the relay that runs with this configuration.
  * @throws {TunnelError} CONFIG_INVALID when the configuration is wrong; LINK_LOST (exit 69) when no relay answers.
  */
-export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print'>): Promise<void> {
-  const config = readRelayConfig(findRelayConfig(options.config));
+export async function runStatus(options: StatusOptions, io: Pick<CommandIo, 'print' | 'note'>): Promise<void> {
+  const config = configForVerb(options.config, ['state_dir', 'listen.admin'], io);
   const rates = options.watch ? new TrafficRates() : undefined;
   const look = async () => {
     const status = await fetchRelayStatus(await findRelay(config, options));

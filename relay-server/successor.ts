@@ -26,13 +26,17 @@ const NONCE = 'SALLYPORT_SUCCESSION';
 /** The messages by which a successor asks for the nonce, and says that it accepts connections. */
 const WHO = 'who are you?';
 const READY = 'ready';
+/** Begins the message by which it says why it does not, before it ends. */
+const BECAUSE = 'because: ';
+/** What is told of a reason. */
+const MAX_REASON = 2_000;
 
 /** sd_listen_fds(3) wants the pid of the process itself, which only that process knows: a shell, and then what it becomes. */
 const AS_ITSELF = 'LISTEN_PID=$$; WATCHDOG_PID=$$; export LISTEN_PID WATCHDOG_PID; exec "$@"';
 
 /**
  * Starts a successor; resolves with its pid once it accepts connections.
- * @throws {TunnelError} CONFIG_INVALID when it ends before that or takes too long; its log says why.
+ * @throws {TunnelError} CONFIG_INVALID when it ends before that, with its reason, or takes too long.
  */
 export async function startSuccessor(sockets: readonly NamedSocket[]): Promise<number> {
   const nonce = randomUUID();
@@ -86,21 +90,40 @@ export function tellPredecessor(): void {
   });
 }
 
+/** Tells the predecessor, if there is one, why this process ends; resolves once that is on its way. */
+export function tellFailure({ message }: Error): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.env[NONCE] === undefined || process.send === undefined || !process.connected) resolve();
+    else process.send(`${BECAUSE}${message}`, () => resolve());
+  });
+}
+
 function ready(child: ChildProcess, nonce: string): Promise<void> {
   return new Promise((resolve, reject) => {
+    let reason = '';
     const refuse = (state: string) => {
-      const message = `Cannot restart: the new process ${state}. The old one goes on; look at the log.`;
+      const why = reason === '' ? '.' : `: ${reason.replace(/\.?$/, '.')}`;
+      const cure = reason === '' ? 'The old one goes on; look at the log.' : 'The old one goes on.';
+      const message = `Cannot restart: the new process ${state}${why} ${cure}`;
       finish();
       reject(new TunnelError('CONFIG_INVALID', message));
     };
     const onMessage = (message: unknown) => {
       if (message === WHO) child.send(nonce, () => {});
+      if (typeof message === 'string' && message.startsWith(BECAUSE)) {
+        reason = message.slice(BECAUSE.length, MAX_REASON);
+      }
       if (message !== READY) return;
       finish();
       resolve();
     };
     const onError = (error: Error) => refuse(`could not be started (${error.message})`);
-    const onExit = (code: number | null, signal: string | null) => refuse(`ended with ${code ?? signal}`);
+    const onExit = (code: number | null, signal: string | null) => {
+      const end = () => refuse(`ended with ${code ?? signal}`);
+      // Its last words may still be on their way.
+      if (child.connected) child.once('disconnect', end);
+      else end();
+    };
     const deadline = setTimeout(() => refuse(`was not ready within ${READY_MS / 1_000} s`), READY_MS);
     const finish = () => {
       clearTimeout(deadline);

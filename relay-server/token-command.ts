@@ -15,6 +15,7 @@ import type { Secret } from '../shared/secret.js';
 import { tableLines } from '../shared/terminal-text.js';
 import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
+import { configForVerb } from './config-for-verb.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { tokenEntry } from './ops/token-report.js';
@@ -104,7 +105,8 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export function runTokenList(options: TokenListOptions, io: CommandIo): void {
-  const records = openStore(options).list();
+  const { stateDir } = configForVerb(options.config, ['state_dir'], io);
+  const records = TokenStore.read(stateDir);
   if (options.json) io.print(JSON.stringify(records.map(tokenEntry), undefined, 2));
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
   else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
@@ -112,7 +114,7 @@ export function runTokenList(options: TokenListOptions, io: CommandIo): void {
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
 export async function runTokenRevoke(name: string, options: ConfigOption, io: CommandIo): Promise<void> {
-  const config = readRelayConfig(findRelayConfig(options.config));
+  const config = configForVerb(options.config, ['state_dir', 'audit_log'], io);
   TokenStore.open(config.stateDir).revoke(name);
   io.note(`Revoked token ${name}. A running relay ends its sessions within a second.`);
   await recordVerb(config.auditLog, 'token-revoked', { tokenName: name });
@@ -167,10 +169,6 @@ function printIssued(issued: IssuedToken, relay: JoinFacts, options: { json?: bo
 export function exampleUp({ hosts: [host], tcpPorts: [ports = ''] }: TokenRecord['grants']): string {
   if (host !== undefined) return `tunnel up 3000 --host ${host.replace(/^\*/, 'app')}`;
   return `tunnel up tcp://127.0.0.1:22 --tcp-port ${ports.split('-')[0]}`;
-}
-
-function openStore(options: ConfigOption): TokenStore {
-  return TokenStore.open(readRelayConfig(findRelayConfig(options.config)).stateDir);
 }
 
 /** What the audit log says of a token. */

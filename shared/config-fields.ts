@@ -84,6 +84,7 @@ export class Fields {
     context.problems.add(
       node.line,
       `${name} must be a section of "key: value" lines, got ${isText ? 'text' : 'a list'}`,
+      path,
     );
     return value;
   }
@@ -194,10 +195,12 @@ export class Fields {
       if (this.#asked.has(key)) continue;
       const near = nearestWord(key, this.#asked);
       const cure = near === undefined ? `Known keys: ${[...this.#asked].join(', ')}` : `Did you mean ${near}?`;
-      this.#add(key, line, `${this.#printedKey(key)} is not a known key. ${cure}`);
+      this.#add(near ?? key, line, `${this.#printedKey(key)} is not a known key. ${cure}`);
       if (near !== undefined) this.#missing.delete(near);
     }
-    for (const message of this.#missing.values()) this.#context.problems.add(this.#section.line, message);
+    for (const [key, message] of this.#missing) {
+      this.#context.problems.add(this.#section.line, message, this.#nameOf(key));
+    }
   }
 
   #addEntry(entry: ConfigEntry): void {
@@ -253,7 +256,7 @@ export class Fields {
 
   #add(key: string, line: number, message: string): void {
     this.#refused.add(key);
-    this.#context.problems.add(line, message);
+    this.#context.problems.add(line, message, this.#nameOf(key));
   }
 
   #nameOf(key: string): string {

@@ -65,19 +65,57 @@ export function readConfig<T>(path: string, read: ConfigReader<T>, env?: Environ
   return parseConfig(text, path, read, { env, mode });
 }
 
+/** What somebody must know of a file that may have mistakes. */
+export interface PartNeeded {
+  /** Options and sections that no mistake may touch. */
+  readonly needs: readonly string[];
+  /** Options at the top that the file must have as soon as there is a mistake. */
+  readonly written: readonly string[];
+}
+
+/**
+ * Reads a config file of which only `needs` matters: the value means nothing beyond it once there are `mistakes`.
+ * @throws {TunnelError} CONFIG_INVALID as `readConfig`, when a mistake touches what is needed.
+ */
+export function readConfigInPart<T>(
+  path: string,
+  read: ConfigReader<T>,
+  { needs, written }: PartNeeded,
+): { readonly value: T; readonly mistakes: readonly string[] } {
+  const { text, mode } = readTextFile(path, MAX_FILE_BYTES, 'config file');
+  let isWritten = false;
+  const { value, problems } = parseTree(text, path, { mode }, (root) => {
+    isWritten = written.every((key) => root.has(key));
+    return read(root);
+  });
+  if (!isWritten || needs.some((option) => problems.touch(option))) problems.throwIfAny();
+  return { value, mistakes: problems.lines };
+}
+
 /**
  * Reads the text of a config file. `path` names it in messages; relative paths in it count from that file's folder.
  * @throws {TunnelError} CONFIG_INVALID with one line for each thing that is wrong.
  */
 export function parseConfig<T>(text: string, path: string, read: ConfigReader<T>, options: ParseOptions = {}): T {
+  const { value, problems } = parseTree(text, path, options, read);
+  problems.throwIfAny();
+  return value;
+}
+
+/** The value, which means nothing when there are problems. Throws for what is no YAML. */
+function parseTree<T>(
+  text: string,
+  path: string,
+  options: ParseOptions,
+  read: ConfigReader<T>,
+): { readonly value: T; readonly problems: Problems } {
   const problems = new Problems(path);
   const tree = parseYaml(text, problems);
   problems.throwIfAny();
   const absolute = resolve(path);
   const context = { problems, path: absolute, folder: dirname(absolute), mode: options.mode, options: undefined };
   const value = Fields.read({ ...context, env: options.env ?? process.env }, tree, '', read);
-  problems.throwIfAny();
-  return value;
+  return { value, problems };
 }
 
 /** Every option that `read` asks for, in its order, with its default. */

@@ -74,6 +74,7 @@ test('relay audit verify prints the newest record, which it finds again later, a
   const home = new RelayHome(t);
   const config = home.configFile;
   const io = recordingIo();
+  fs.mkdirSync(home.config.auditLog.folder, { mode: 0o700 });
   await runAuditVerify({ config }, io);
   assert.deepEqual(io.printed, ['The audit log is empty.']);
   await runTokenRevoke('home', { config }, io);

@@ -261,7 +261,8 @@ test('a successor that cannot start changes nothing: the old relay goes on and s
   writeFileSync(world.home.configFile, text.replace('admin: "127.0.0.1:0"', `admin: "127.0.0.1:${taken.port}"`));
   const failed = await relayVerb(t, world, 'restart');
   assert.equal(failed.code, 78, failed.said);
-  assert.match(failed.said, /Cannot restart: the new process ended with 78\. The old one goes on/);
+  const reason = `Cannot listen on 127\\.0\\.0\\.1:${taken.port}: EADDRINUSE\\. Free it or change listen\\.admin\\.`;
+  assert.match(failed.said, new RegExp(`Cannot restart: the new process ended with 78: ${reason} The old one goes on`));
 
   writeFileSync(world.home.configFile, text);
   const answer = await ask(world.site('app'));
@@ -279,7 +280,7 @@ test('a successor that cannot use a new state_dir leaves the old relay in its ow
   writeFileSync(home.configFile, text.replace('state_dir: state', 'state_dir: relay.yaml/nowhere'));
   await assert.rejects(askRelay(stateDir, 'restart'), {
     code: 'CONFIG_INVALID',
-    message: /Cannot restart: the new process ended with 78\. The old one goes on; look at the log/,
+    message: /Cannot restart: the new process ended with 78: Cannot .*relay\.yaml.* The old one goes on/,
   });
   assert.ok(world.relay.lines.some((line) => line.includes('relay.yaml')));
   assert.equal((await ask({ ...world.site('app'), host: home.config.domain })).status, 404);

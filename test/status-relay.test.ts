@@ -89,9 +89,9 @@ test('without a control socket the command asks the admin listener of its config
   for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
     const config = await configWith(t, `${host}:${admin.address.port}`);
     const lines: string[] = [];
-    await runStatus({ config, json: true }, { print: (line) => void lines.push(line) });
+    await runStatus({ config, json: true }, { print: (line) => void lines.push(line), note: assert.fail });
     assert.deepEqual(JSON.parse(lines.join('')), JSON.parse(JSON.stringify(relayStatus())), host);
-    await runStatus({ config }, { print: (line) => void lines.push(line) });
+    await runStatus({ config }, { print: (line) => void lines.push(line), note: assert.fail });
     assert.match(lines[1] ?? '', /^Relay {6}example\.com running/);
   }
 });
@@ -100,7 +100,7 @@ test('a relay that does not run is LINK_LOST, and says how to start it', async (
   const gone = await AdminListener.listen({ host: '127.0.0.1', port: 0 }, adminSubject());
   await gone.close();
   const config = await configWith(t, `127.0.0.1:${gone.address.port}`);
-  await assert.rejects(runStatus({ config }, { print: assert.fail }), {
+  await assert.rejects(runStatus({ config }, { print: assert.fail, note: assert.fail }), {
     code: 'LINK_LOST',
     message: `Cannot ask the relay at 127.0.0.1:${gone.address.port}: it is not running. Start it with \`relay serve\`.`,
   });
@@ -108,11 +108,11 @@ test('a relay that does not run is LINK_LOST, and says how to start it', async (
 
 test('without an admin listener the control socket is asked alone', async (t) => {
   const config = await configWith(t, 'off');
-  await assert.rejects(runStatus({ config }, { print: assert.fail }), {
+  await assert.rejects(runStatus({ config }, { print: assert.fail, note: assert.fail }), {
     code: 'LINK_LOST',
     message: `Cannot ask the relay at ${join(dirname(config), 'control.sock')}: it is not running. Start it with \`relay serve\`.`,
   });
-  await assert.rejects(runStatus({ config, tcp: true }, { print: assert.fail }), {
+  await assert.rejects(runStatus({ config, tcp: true }, { print: assert.fail, note: assert.fail }), {
     code: 'CONFIG_INVALID',
     message: 'Cannot ask the relay: it has no admin listener. Set listen.admin.',
   });
@@ -120,7 +120,7 @@ test('without an admin listener the control socket is asked alone', async (t) =>
   const socket = await ControlSocket.open(dirname(config), { reload: verb, restart: verb }, adminSubject());
   t.after(() => socket.close());
   const lines: string[] = [];
-  await runStatus({ config, json: true }, { print: (line) => void lines.push(line) });
+  await runStatus({ config, json: true }, { print: (line) => void lines.push(line), note: assert.fail });
   assert.equal(JSON.parse(lines.join('')).domain, 'example.com');
 });
 
@@ -155,7 +155,7 @@ test('--watch shows it again and again, also while the relay is away', async (t)
     if (seen.length === 2) void admin.close();
     if (line.startsWith('Cannot ask the relay')) stop.abort();
   };
-  await runStatus({ config, watch: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  await runStatus({ config, watch: true, watchEveryMs: 20, signal: stop.signal }, { print, note: assert.fail });
   assert.match(seen[0] ?? '', /^Relay {6}example\.com running[\s\S]*IN\/S/);
   assert.match(seen[1] ?? '', /^Relay {6}example\.com running/);
   assert.match(seen.at(-1) ?? '', /it is not running/);
@@ -171,11 +171,16 @@ test('--watch --json is one object per line, and a wrong configuration ends it',
     seen.push(line);
     if (seen.length === 2) stop.abort();
   };
-  await runStatus({ config, watch: true, json: true, watchEveryMs: 20, signal: stop.signal }, { print });
+  await runStatus(
+    { config, watch: true, json: true, watchEveryMs: 20, signal: stop.signal },
+    { print, note: assert.fail },
+  );
   assert.deepEqual(
     seen.map((line) => JSON.parse(line).domain),
     ['example.com', 'example.com'],
   );
   const wrong = await configWith(t, 'nowhere');
-  await assert.rejects(runStatus({ config: wrong, watch: true }, { print: assert.fail }), { code: 'CONFIG_INVALID' });
+  await assert.rejects(runStatus({ config: wrong, watch: true }, { print: assert.fail, note: assert.fail }), {
+    code: 'CONFIG_INVALID',
+  });
 });

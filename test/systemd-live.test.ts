@@ -88,6 +88,20 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.equal(await systemd.property(RELAY, 'ActiveState'), 'failed');
   });
 
+  test('logs may lie in /var/log/sallyport; a place that the service cannot write to is no configuration', async (t) => {
+    const systemd = await relayMachine(t);
+    if (systemd === undefined) return;
+    const logs =
+      'access_log: { to: file, file: /var/log/sallyport/access.log }\naudit_log: { folder: /var/log/sallyport/audit }';
+    await systemd.shell(`printf '${logs}\n' >>${CONFIG} && systemctl reload sallyport-relay`);
+    const checked = await systemd.shell(`relay check --config ${CONFIG} 2>&1; relay audit verify --config ${CONFIG}`);
+    assert.doesNotMatch(checked, /access_log|audit_log/);
+    assert.match(await systemd.shell('ls /var/log/sallyport/'), /^access\.log\naudit\n$/);
+    await systemd.shell(`sed -i 's|/var/log/sallyport/access|/var/log/elsewhere/access|' ${CONFIG}`);
+    assert.notEqual((await systemd.run('systemctl', 'reload', 'sallyport-relay')).code, 0);
+    assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
+  });
+
   test('a relay that stands still is ended by the watchdog and started again', async (t) => {
     const systemd = await relayMachine(t);
     if (systemd === undefined) return;

@@ -50,7 +50,7 @@ test('init makes a config that the relay reads, a private state folder, a CA and
   const config = readRelayConfig(file);
   assert.deepEqual([config.domain, config.stateDir], ['example.com', path.join(folder, 'state')]);
   assert.deepEqual([config.listen.https.port, config.tls.mode], [443, 'local-ca']);
-  assert.deepEqual([modeOf(path.join(folder, 'state')), modeOf(file)], ['700', '644']);
+  assert.deepEqual([modeOf(path.join(folder, 'state')), modeOf(file)], ['700', '600']);
   assert.equal(modeOf(path.join(folder, 'state', 'local-ca', 'ca-key.pem')), '600');
   const [token, ...others] = store.list();
   assert.deepEqual([token?.name, token?.grants, others], ['home', { hosts: ['*.example.com'], tcpPorts: [] }, []]);
@@ -242,4 +242,19 @@ test('without --config a verb takes relay.yaml of the current folder, and says w
     code: 'CONFIG_INVALID',
     message: /var\/lib\/sallyport.*relay init --domain/,
   });
+});
+
+test('a relay.yaml of init may hold a secret, and belongs to the owner of its folder', async (t) => {
+  const { file } = await initialised(t);
+  fs.appendFileSync(file, 'alerts: { webhook_url: "https://hooks.example.net/secret" }\n');
+  assert.equal(readRelayConfig(file).alerts.webhookUrl?.reveal(), 'https://hooks.example.net/secret');
+  if (process.getuid?.() !== 0) return;
+  const folder = temporaryFolder(t);
+  fs.chownSync(folder, 54_321, 54_321);
+  await relay('init', '--domain', 'example.com', '--dir', folder);
+  const owners = [file, ...fs.readdirSync(folder).map((name) => path.join(folder, name))].slice(1);
+  assert.deepEqual(
+    owners.map((place) => fs.statSync(place).uid),
+    owners.map(() => 54_321),
+  );
 });

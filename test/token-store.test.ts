@@ -358,3 +358,21 @@ test('no text makes the record reader do anything but read or refuse', () => {
     { numRuns: 500 },
   );
 });
+
+test('read writes nothing, and says whose the folder is when it is closed to us', (t) => {
+  const stateDir = temporaryFolder(t);
+  assert.deepEqual([TokenStore.read(stateDir), fs.readdirSync(stateDir)], [[], []]);
+  TokenStore.open(stateDir).create('home', grants);
+  assert.deepEqual(
+    TokenStore.read(stateDir).map(({ name }) => name),
+    ['home'],
+  );
+  if (process.getuid?.() !== 0) return;
+  process.seteuid?.(54_321);
+  try {
+    const message = /Cannot read token folder .*: permission denied\. Be the relay's user, or root\./;
+    assert.throws(() => TokenStore.read(stateDir), { code: 'CONFIG_INVALID', message });
+  } finally {
+    process.seteuid?.(0);
+  }
+});

@@ -12,6 +12,7 @@ import * as path from 'node:path';
 import {
   checkPrivate,
   createFileExclusive,
+  isCode,
   makePrivateFolder,
   removeFile,
   removeStaleTemporaries,
@@ -47,6 +48,18 @@ export class TokenStore {
     removeStaleTemporaries(folder);
     checkPrivate(folder, fs.statSync(folder).mode);
     return new TokenStore(folder);
+  }
+
+  /**
+   * Every token of this state folder by name, without writing anything; none where there is no folder yet.
+   * @throws {TunnelError} CONFIG_INVALID for the first thing that cannot be used.
+   */
+  static read(stateDir: string): readonly TokenRecord[] {
+    const folder = path.join(stateDir, 'tokens');
+    const mode = modeOf(folder);
+    if (mode === undefined) return [];
+    checkPrivate(folder, mode);
+    return new TokenStore(folder).list();
   }
 
   /**
@@ -108,6 +121,16 @@ export class TokenStore {
 
   #missing(act: string, name: string): TunnelError {
     return new TunnelError('USAGE_INVALID', `Cannot ${act} token ${name}: there is none. See: relay token list`);
+  }
+}
+
+/** Undefined when there is none. */
+function modeOf(folder: string): number | undefined {
+  try {
+    return fs.statSync(folder, { throwIfNoEntry: false })?.mode;
+  } catch (cause) {
+    const state = isCode(cause, 'EACCES') ? "permission denied. Be the relay's user, or root" : String(cause);
+    throw new TunnelError('CONFIG_INVALID', `Cannot read token folder ${folder}: ${state}.`, { cause });
   }
 }
 

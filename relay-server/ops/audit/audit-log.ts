@@ -34,6 +34,7 @@ export type AuditEvent =
   | 'token-created'
   | 'token-rotated'
   | 'token-revoked'
+  | 'admin-token-created'
   | 'host-forgotten'
   | 'certificate-imported'
   | 'account-keys-replaced';

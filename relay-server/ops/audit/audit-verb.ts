@@ -2,8 +2,8 @@
  * AuditVerb: decides what a verb leaves in the audit log: what it did, and which person did it. It is on disk before the
  * verb ends, beside a running relay or without one. Owns nothing. Used by: the verbs that change something.
  */
-import { userInfo } from 'node:os';
 import type { LogFields } from '../../../shared/log.js';
+import { ownUser } from '../own-user.js';
 import { appendAudit } from './audit-append.js';
 import type { AuditConfig } from './audit-config.js';
 import type { AuditEvent } from './audit-log.js';
@@ -20,15 +20,6 @@ export async function recordVerb(config: AuditConfig, event: AuditEvent, fields:
 /** With sudo, whom to ask is not root. */
 function personOf(env: NodeJS.ProcessEnv): string {
   const { SUDO_USER: behind } = env;
-  const user = userName();
+  const user = ownUser();
   return behind === undefined || behind === user ? user : `${behind} as ${user}`;
-}
-
-/** A container may run as a user that has no name. */
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return `uid ${process.getuid?.() ?? 'unknown'}`;
-  }
 }

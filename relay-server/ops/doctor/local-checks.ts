@@ -9,12 +9,15 @@ import { type Finding, fail, pass, skip } from '../../../shared/doctor/check.js'
 import { asTunnelError } from '../../../shared/errors.js';
 import { counted, roundedSpan } from '../../../shared/terminal-text.js';
 import { VERSION } from '../../../shared/version.js';
+import { isNobodyThere } from '../../find-relay.js';
 import { readRelayConfig } from '../../relay-config.js';
 import { isExpired } from '../../sessions/token-record.js';
 import { TokenStore } from '../../sessions/token-store.js';
+import { adminTokenProblem, hasAdminToken, strayAdminToken } from '../admin-token.js';
 import { channelsOf } from '../alerts/alert-config.js';
 import { type RelayPatient, skipWithout } from './relay-patient.js';
 
+const START = 'Start it: systemctl start sallyport-relay, or relay serve';
 /** Written by systemd-timesyncd once it has set the clock. */
 const SYNCHRONIZED = '/run/systemd/timesync/synchronized';
 
@@ -48,7 +51,7 @@ export function checkPermissions({ config }: RelayPatient): Finding {
 
 export function checkTokens({ config }: RelayPatient): Finding {
   if (config === undefined || !existsSync(config.stateDir)) return skipWithout('a state folder');
-  const tokens = TokenStore.open(config.stateDir).list();
+  const tokens = TokenStore.read(config.stateDir);
   const valid = tokens.filter((token) => !isExpired(token));
   if (valid.length === 0) {
     const found = tokens.length === 0 ? 'there is none' : 'all have expired';
@@ -73,11 +76,30 @@ export async function checkRunning(patient: RelayPatient): Promise<Finding> {
   try {
     patient.status = await patient.fetchStatus(config);
   } catch (error) {
-    return fail('LINK_LOST', asTunnelError(error).message, 'Start it: systemctl start sallyport-relay, or relay serve');
+    const { code, message, cause } = asTunnelError(error);
+    if (code !== 'LINK_LOST' || isNobodyThere(cause)) return fail('LINK_LOST', message, START);
+    return fail('LINK_LOST', message, 'See what its log says: journalctl -u sallyport-relay');
   }
   const { version, state, uptimeMs } = patient.status;
   const found = `version ${version}, ${state}, up ${roundedSpan(uptimeMs)}`;
   return version === VERSION ? pass(found) : pass(found, `Version ${VERSION} is installed: restart the relay.`);
+}
+
+/** The admin listener's own question; `relay` itself asks the control socket. */
+export function checkAdminToken({ config, configFile }: RelayPatient): Finding {
+  if (config === undefined) return skipWithout('a configuration');
+  const { stateDir, listen } = config;
+  const problem = adminTokenProblem(stateDir);
+  if (problem !== undefined) return fail('CONFIG_INVALID', problem.found, problem.cure);
+  const stray = strayAdminToken(configFile, stateDir);
+  if (stray !== undefined) {
+    const cure = `Do: relay admin-token create, and remove ${stray}`;
+    return fail('CONFIG_INVALID', `${stray} counts for nothing: it must be in ${stateDir}`, cure);
+  }
+  if (listen.admin === undefined) return skip('listen.admin is off');
+  return hasAdminToken(stateDir)
+    ? pass('the admin listener asks for it')
+    : skip('there is none: relay admin-token create');
 }
 
 export function checkCertificates({ config, status }: RelayPatient): Finding {

@@ -47,9 +47,7 @@ export async function checkDns(patient: RelayPatient, signal: AbortSignal): Prom
 /** Names that tokens may claim: visitors need them to lead here, too. */
 export async function checkHostnames({ config, addresses }: RelayPatient, signal: AbortSignal): Promise<Finding> {
   if (config === undefined || addresses.length === 0) return skipWithout('an address of the relay');
-  const tokens = TokenStore.open(config.stateDir)
-    .list()
-    .filter((token) => !isExpired(token));
+  const tokens = TokenStore.read(config.stateDir).filter((token) => !isExpired(token));
   const names = [...new Set(tokens.flatMap(({ grants }) => grants.hosts))].slice(0, MAX_NAMES);
   const astray: string[] = [];
   for (const name of names) {
