@@ -45,6 +45,7 @@ import { Claims } from './sessions/claims.js';
 import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
 import { Routes } from './sessions/routes.js';
+import { readServedTunnels, ServedTunnels } from './sessions/served-tunnels.js';
 import { Sessions } from './sessions/sessions.js';
 import { TokenStore } from './sessions/token-store.js';
 import type { TokenWatch } from './sessions/token-watch.js';
@@ -95,6 +96,7 @@ export class Relay {
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
+  readonly #served: ServedTunnels;
   readonly #claims: Claims;
   readonly #sessions: Sessions;
   readonly #visitors: Visitors;
@@ -128,7 +130,12 @@ export class Relay {
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
-    this.#routes = new Routes({ limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
+    this.#routes = new Routes({
+      limits,
+      onOffline: (tunnel) => this.#onOffline(tunnel),
+      onServed: () => this.#served.changed(),
+    });
+    this.#served = new ServedTunnels({ stateDir: config.stateDir, log, tunnels: () => this.#routes.tunnels });
     this.#sessions = new Sessions({
       relay: config.domain,
       limits,
@@ -195,6 +202,7 @@ export class Relay {
       protectedHosts,
       certificates,
       tcpPorts: this.#tcpPorts,
+      served: readServedTunnels(config.stateDir),
       log,
     });
     this.#listeners = new Listeners({ rooms: this.#listeningRooms, sockets, log });
@@ -324,6 +332,7 @@ export class Relay {
   async drain(reconnectMs = RECONNECT_MS): Promise<void> {
     if (this.#state !== 'running') return this.close();
     this.#state = 'draining';
+    this.#served.close();
     this.#log.info({ streams: this.#sessions.streamCount, ms: this.#config.drainMs }, 'relay draining');
     this.#edge.drain();
     this.#redirect?.drain();
@@ -349,6 +358,7 @@ export class Relay {
 
   async #close(): Promise<void> {
     this.#alerts?.close();
+    this.#served.close();
     this.#traces.close();
     this.#sessions.close();
     this.#routes.close();
@@ -396,6 +406,7 @@ export class Relay {
       adminToken: () => readAdminToken(this.#config.stateDir),
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
+      forgetTunnel: (address) => this.#claims.forget(address),
       reloadCertificates: () => certificates.reload(),
       watch: (id, host) => this.#traces.watch(id, host, ''),
     };

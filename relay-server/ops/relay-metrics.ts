@@ -1,7 +1,7 @@
 /**
  * RelayMetrics: which metrics a relay has, and with which labels. Labels come from what the operator or a token's owner
  * named: tunnels that were claimed, tokens, certificates, codes of the error table; never from what a visitor sends. At
- * most MAX_TUNNELS tunnels have series, and one whose client does not come back loses them after LOST_SHOWN_MS.
+ * most MAX_TUNNELS tunnels have series: those that are online or down (sessions/served-tunnels.ts).
  *
  * Pure but for the clock; docs/operations.md explains each name.
  */
@@ -37,8 +37,6 @@ export interface MetricFacts {
 const MAX_TUNNELS = 500;
 const MAX_TOKENS = 500;
 const MAX_CERTIFICATES = 1_000;
-/** How long `sallyport_tunnel_up` says 0 of a tunnel whose client is gone. */
-const LOST_SHOWN_MS = 24 * 3_600_000;
 const SECOND_MS = 1_000;
 const SHOWN_FIRST = { online: 0, held: 1, offline: 2 } as const;
 
@@ -113,7 +111,7 @@ function exposeTunnels(to: Exposition, tunnels: readonly Tunnel[]): void {
     labelled.map(([labels, tunnel]): Sample => [measure(tunnel), labels]);
   to.gauge(
     'sallyport_tunnel_up',
-    'Whether a client serves it; for a day after the client was lost, unless it gave the tunnel back',
+    'Whether a client serves it; 0 when one did and none does now',
     each(({ state }) => (state === 'online' ? 1 : 0)),
   );
   const info = labelled.map(([labels, { name, tls }]): Sample => [1, { ...labels, name, tls }]);
@@ -159,9 +157,7 @@ function exposeLogs(to: Exposition, { accessLines, auditRecords }: MetricFacts['
 }
 
 function shownTunnels(all: Iterable<Tunnel>): Tunnel[] {
-  const shown = [...all].filter(
-    ({ state, lostForMs = Number.POSITIVE_INFINITY }) => state !== 'offline' || lostForMs < LOST_SHOWN_MS,
-  );
+  const shown = [...all].filter(({ service }) => service !== undefined);
   return shown.sort((one, other) => SHOWN_FIRST[one.state] - SHOWN_FIRST[other.state]).slice(0, MAX_TUNNELS);
 }
 
