@@ -277,6 +277,7 @@ export class Relay {
       tunnels: this.#routes.tunnels,
       unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
+      channels: this.#alerts?.channels ?? [],
       lost: { accessLines: this.#access.dropped, auditRecords: this.#audit.lost },
     });
   }

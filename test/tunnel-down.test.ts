@@ -13,8 +13,17 @@ import { freePort } from './support/free-port.js';
 import { scrape } from './support/metrics.js';
 import { recordingIo } from './support/recording-io.js';
 import { statusOf, statusUntil } from './support/relay-probe.js';
+import { temporaryFolder } from './support/temporary-folder.js';
 import { until } from './support/within.js';
-import { RelayHome, type RunningRelay, startRelayProcess, startTunnelProcess } from './support/world.js';
+import {
+  RelayHome,
+  RunningProgram,
+  type RunningRelay,
+  startRelayProcess,
+  startTunnelProcess,
+  TUNNEL_PROGRAM,
+  writeTunnelConfig,
+} from './support/world.js';
 
 const SHORT_HOLD = 'limits: { hold_timeout: 100ms }';
 const tunnelOf = (name: string) => `{ name: ${name}, host: ${name}.relay.localhost, origin: "1" }`;
@@ -122,6 +131,22 @@ test('the operator ends it with relay host forget, with the relay running or not
   assert.deepEqual([...readServedTunnels(home.config.stateDir).keys()], ['other.relay.localhost']);
   await forget('other.relay.localhost');
   assert.deepEqual(statesOf((await home.start(t)).relay.status()), []);
+});
+
+test('a tunnel that its client takes out of tunnel.yaml is not missed', async (t) => {
+  const home = new RelayHome(t, { yaml: SHORT_HOLD });
+  const { admin, https } = await startRelayProcess(t, home);
+  const folder = temporaryFolder(t);
+  const file = writeTunnelConfig(folder, https, home, [tunnelOf('kept'), tunnelOf('dropped')]);
+  const client = new RunningProgram(t, TUNNEL_PROGRAM, ['up', '--json', '--config', file], { XDG_RUNTIME_DIR: folder });
+  await statusUntil(admin, 10_000, ({ tunnels }) => tunnels.length === 2);
+  writeTunnelConfig(folder, https, home, [tunnelOf('kept')]);
+  client.child.kill('SIGHUP');
+  const { tunnels } = await statusUntil(admin, 10_000, (status) => status.tunnels.length === 1);
+  assert.deepEqual(
+    tunnels.map(({ name, state }) => [name, state]),
+    [['kept', 'online']],
+  );
 });
 
 test('the operator ends it by revoking the token, and not by rotating it', async (t) => {

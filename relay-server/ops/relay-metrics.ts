@@ -13,6 +13,7 @@ import type { ProcessMetrics } from '../../shared/metrics/process-metrics.js';
 import type { Session } from '../sessions/session.js';
 import type { SessionCounts } from '../sessions/sessions.js';
 import type { Tunnel } from '../sessions/tunnel.js';
+import type { ChannelHealth } from './alerts/courier.js';
 import type { Count } from './relay-status.js';
 
 export interface MetricFacts {
@@ -29,6 +30,8 @@ export interface MetricFacts {
   /** HTTP requests that led to no tunnel. */
   readonly unrouted: ExchangeMetrics;
   readonly certificates: readonly CertificateStatus[];
+  /** Of alerts. */
+  readonly channels: readonly ChannelHealth[];
   /** What its logs had to leave out since the start. */
   readonly lost: { readonly accessLines: number; readonly auditRecords: number };
 }
@@ -48,6 +51,11 @@ export function relayMetrics(facts: MetricFacts): string {
   exposeSessions(to, facts);
   exposeTunnels(to, shownTunnels(facts.tunnels));
   exposeCertificates(to, facts.certificates.slice(0, MAX_CERTIFICATES));
+  to.gauge(
+    'sallyport_alert_channel_failing',
+    'Whether the newest alert could not be delivered there',
+    facts.channels.map(({ name, isFailing }): Sample => [isFailing ? 1 : 0, { channel: name }]),
+  );
   exposeLogs(to, facts.lost);
   facts.process.expose(to);
   return to.text;
@@ -144,6 +152,10 @@ function exposeCertificates(to: Exposition, certificates: readonly CertificateSt
     notAfterMs === undefined ? [] : [[notAfterMs / SECOND_MS, { certificate: name }]],
   );
   to.gauge('sallyport_certificate_expiry_timestamp_seconds', 'When it expires, seconds since 1970', expiring);
+  const renewed = certificates.flatMap(({ name, renewAtMs }): Sample[] =>
+    renewAtMs === undefined ? [] : [[renewAtMs / SECOND_MS, { certificate: name }]],
+  );
+  to.gauge('sallyport_certificate_renewal_timestamp_seconds', 'When it is to be renewed, seconds since 1970', renewed);
   to.gauge(
     'sallyport_certificate_failing',
     'Whether the newest attempt to get or renew it failed',

@@ -193,10 +193,11 @@ export class Tunnel {
     this.#options.onServed();
   }
 
-  /** Its owner gave it back, or did not come. */
-  release(): void {
+  /** Its owner gave it back, or did not come. It is down from now on, unless nobody is to miss it. */
+  release(isMissed = true): void {
     this.#stopHolding();
     this.#noteEnd();
+    if (!isMissed) this.#service = undefined;
     this.#state = 'offline';
     this.#session = undefined;
     this.#owner = undefined;
