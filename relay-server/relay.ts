@@ -37,7 +37,7 @@ import { probeListener } from './ops/probe-listener.js';
 import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
-import { tokenEntry } from './ops/token-report.js';
+import { lastUses, type TokenEntry, tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { ALERTS, type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
@@ -402,7 +402,7 @@ export class Relay {
       status: () => this.status(),
       metrics: () => this.metrics(),
       ready: () => this.#ready(),
-      tokens: () => this.#tokens.all().map(tokenEntry),
+      tokens: () => this.#tokenEntries(),
       devices: () => this.#sessions.devices.all().map(deviceEntry),
       adminToken: () => readAdminToken(this.#config.stateDir),
       certificates: () => certificates.list(),
@@ -411,6 +411,11 @@ export class Relay {
       reloadCertificates: () => certificates.reload(),
       watch: (id, host) => this.#traces.watch(id, host, ''),
     };
+  }
+
+  #tokenEntries(): TokenEntry[] {
+    const uses = lastUses([...this.#routes.tunnels].map(({ service }) => service));
+    return this.#tokens.all().map((record) => tokenEntry(record, uses.get(record.name)));
   }
 
   get #listeningRooms(): ListenersOptions['rooms'] {

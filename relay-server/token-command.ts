@@ -17,13 +17,14 @@ import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
-import { tokenEntry } from './ops/token-report.js';
+import { lastUses, tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
+import { readServedTunnels } from './sessions/served-tunnels.js';
 import { isExpired, type TokenRecord } from './sessions/token-record.js';
 import { type IssuedToken, TokenStore } from './sessions/token-store.js';
 
-const HEAD = ['NAME', 'ENDS', 'MAY SERVE'];
+const HEAD = ['NAME', 'CREATED', 'LAST USED', 'ENDS', 'MAY SERVE'];
 
 export interface ConfigOption {
   /** Path of relay.yaml; the default place when left out. */
@@ -104,10 +105,22 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
 
 /** @throws {TunnelError} CONFIG_INVALID. */
 export function runTokenList(options: TokenListOptions, io: CommandIo): void {
-  const records = openStore(options).list();
-  if (options.json) io.print(JSON.stringify(records.map(tokenEntry), undefined, 2));
+  const { stateDir } = readRelayConfig(findRelayConfig(options.config));
+  const records = TokenStore.open(stateDir).list();
+  // What the relay wrote: it may run or not.
+  const uses = lastUses(readServedTunnels(stateDir).values());
+  if (options.json)
+    io.print(
+      JSON.stringify(
+        records.map((record) => tokenEntry(record, uses.get(record.name))),
+        undefined,
+        2,
+      ),
+    );
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
-  else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
+  else
+    for (const line of tableLines([HEAD, ...records.map((record) => rowOf(record, uses.get(record.name)))]))
+      io.print(line);
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
@@ -160,10 +173,6 @@ function printIssued(issued: IssuedToken, relay: JoinFacts, options: { json?: bo
   io.print(joinCommandFor(relay, issued.text));
 }
 
-function openStore(options: ConfigOption): TokenStore {
-  return TokenStore.open(readRelayConfig(findRelayConfig(options.config)).stateDir);
-}
-
 /** What the audit log says of a token. */
 function factsOf(record: TokenRecord): LogFields {
   const expires = record.expiresAtMs === undefined ? 'never' : new Date(record.expiresAtMs).toISOString();
@@ -184,9 +193,14 @@ function grantsOf({ grants }: TokenRecord): string {
 
 function endInWords(record: TokenRecord): string {
   if (record.expiresAtMs === undefined) return 'never';
-  return `${new Date(record.expiresAtMs).toISOString().slice(0, 10)}${isExpired(record) ? ' (over)' : ''}`;
+  return `${dayOf(record.expiresAtMs)}${isExpired(record) ? ' (over)' : ''}`;
 }
 
-function rowOf(record: TokenRecord): string[] {
-  return [record.name, endInWords(record), grantsOf(record)];
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}
+
+function rowOf(record: TokenRecord, lastUsedMs: number | undefined): string[] {
+  const used = lastUsedMs === undefined ? 'not this week' : dayOf(lastUsedMs);
+  return [record.name, dayOf(record.createdAtMs), used, endInWords(record), grantsOf(record)];
 }

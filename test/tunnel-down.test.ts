@@ -9,6 +9,7 @@ import { RelayPatient } from '../relay-server/ops/doctor/relay-patient.js';
 import { formatRelayStatus, type RelayStatus } from '../relay-server/ops/relay-status.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import { readServedTunnels } from '../relay-server/sessions/served-tunnels.js';
+import { runTokenList } from '../relay-server/token-command.js';
 import { freePort } from './support/free-port.js';
 import { scrape } from './support/metrics.js';
 import { recordingIo } from './support/recording-io.js';
@@ -158,6 +159,26 @@ test('the operator ends it by revoking the token, and not by rotating it', async
   assert.deepEqual(statesOf(relay.relay.status()), ['app offline home']);
   home.tokens.revoke('home');
   await until(5_000, 'nothing missed', () => (relay.relay.status().tunnels.length === 0 ? true : undefined));
+});
+
+test('relay token list tells when each token was made and last used, also without a relay', async (t) => {
+  const { home, relay } = await startWithLost(t, [tunnelOf('app')]);
+  const used = () =>
+    relay.relay
+      .adminSubject()
+      .tokens()
+      .map(({ name, lastUsedAt }) => [name, typeof lastUsedAt]);
+  assert.deepEqual(used(), [
+    ['home', 'string'],
+    ['unused', 'object'],
+  ]);
+  await relay.relay.close();
+  const io = recordingIo();
+  runTokenList({ config: home.configFile }, io);
+  assert.match(
+    io.printed.join('\n'),
+    /^NAME +CREATED +LAST USED .*\nhome +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +never .*\nunused +\S+ +not this week +never/,
+  );
 });
 
 test('a damaged memory of what was served is only forgotten', (t) => {
