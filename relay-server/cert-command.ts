@@ -7,20 +7,19 @@
  */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ACTION_FIELD } from '../shared/admin-server.js';
 import { AcmeService } from '../shared/certs/acme-service.js';
 import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
-import { isErrorCode, TunnelError } from '../shared/errors.js';
-import { fetchJson, JsonRefusal } from '../shared/fetch-json.js';
+import { TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';
 import { printable } from '../shared/printable.js';
+import { askRelay } from './ask-relay.js';
 import { configForVerb } from './config-for-verb.js';
-import { type DoorOption, failureAt, findRelay, isNobodyThere, TCP_HELP } from './find-relay.js';
+import { type DoorOption, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
 import { type CertificateEntry, certificateEntry, formatCertificates } from './ops/certificate-report.js';
@@ -30,7 +29,6 @@ import { isExpired } from './sessions/token-record.js';
 import { TokenStore } from './sessions/token-store.js';
 
 const PATH = '/api/v1/certificates';
-const MAX_BYTES = 64 * 1024 * 1024;
 const ASK_MS = 5_000;
 /** An order and its fallbacks. */
 const RENEW_MS = 12 * 60_000;
@@ -78,7 +76,9 @@ export function addCertCommands(program: Command, io: CommandIo): void {
 /** @throws {TunnelError} CONFIG_INVALID. */
 export async function runCertList(options: CertListOptions, io: Pick<CommandIo, 'print' | 'note'>): Promise<void> {
   const config = configForVerb(options.config, ['state_dir', 'listen.admin', 'tls'], io);
-  const entries = (await askRelay(config, options, 'GET', PATH, ASK_MS)) ?? storedEntries(config);
+  const entries =
+    (await askRelay<CertificateEntry>(config, options, { method: 'GET', path: PATH, timeoutMs: ASK_MS })) ??
+    storedEntries(config);
   if (options.json) io.print(JSON.stringify(entries.map(printableEntry), undefined, 2));
   else if (entries.length === 0)
     io.note('There is no certificate yet: they come when the relay starts and when hostnames are claimed.');
@@ -94,7 +94,8 @@ function printableEntry(entry: CertificateEntry): CertificateEntry {
 export async function runCertRenew(text: string, options: CertOptions, io: Pick<CommandIo, 'note'>): Promise<void> {
   const name = asUsage(() => normalisePattern(text, 'name'));
   const config = readRelayConfig(findRelayConfig(options.config));
-  const entries = await askRelay(config, options, 'POST', `${PATH}/${encodeURIComponent(name)}/renew`, RENEW_MS);
+  const path = `${PATH}/${encodeURIComponent(name)}/renew`;
+  const entries = await askRelay<CertificateEntry>(config, options, { method: 'POST', path, timeoutMs: RENEW_MS });
   if (entries === undefined) {
     const cure = 'Start it: it renews what is due by itself';
     throw new TunnelError('LINK_LOST', `Cannot renew ${name}: the relay does not run. ${cure}.`);
@@ -109,7 +110,8 @@ export async function runCertImport(folder: string, options: CertOptions, io: Pi
   const config = acmeConfig(options);
   const store = CertificateStore.open(config.stateDir);
   const names = await importCertbot(store, IMPORTED_CA, resolve(folder), AbortSignal.timeout(WORK_MS));
-  const isRunning = (await askRelay(config, options, 'POST', `${PATH}/reload`, ASK_MS)) !== undefined;
+  const question = { method: 'POST', path: `${PATH}/reload`, timeoutMs: ASK_MS } as const;
+  const isRunning = (await askRelay(config, options, question)) !== undefined;
   const effect = isRunning ? 'The running relay uses it where it is newer' : 'The relay uses it when it starts';
   io.note(`Imported ${names.join(', ')}. ${effect}, and renews it when it is due.`);
   await recordVerb(config.auditLog, 'certificate-imported', { names, folder: resolve(folder) });
@@ -145,33 +147,6 @@ function acmeConfig({ config: file }: CertOptions): RelayConfig {
   const config = readRelayConfig(findRelayConfig(file));
   if (config.tls.mode === 'acme') return config;
   throw new TunnelError('CONFIG_INVALID', `Cannot do that with tls.mode ${config.tls.mode}: it has no use for ACME.`);
-}
-
-/** What the running relay answers; undefined when none runs. */
-async function askRelay(
-  config: RelayConfig,
-  options: DoorOption,
-  method: 'GET' | 'POST',
-  path: string,
-  timeoutMs: number,
-): Promise<readonly CertificateEntry[] | undefined> {
-  const door = await findRelay(config, options);
-  const headers = { [ACTION_FIELD]: 'relay cert', ...door.target.headers };
-  try {
-    const answer = await fetchJson({ ...door.target, method, path, headers }, { timeoutMs, maxBytes: MAX_BYTES });
-    if (Array.isArray(answer)) return answer as CertificateEntry[];
-    throw new Error('it is no list of certificates');
-  } catch (error) {
-    if (error instanceof JsonRefusal) throw refusalIn(error);
-    if (isNobodyThere(error)) return undefined;
-    throw failureAt(door, error);
-  }
-}
-
-function refusalIn({ body }: JsonRefusal): TunnelError {
-  const { code, message } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
-  const known = typeof code === 'string' && isErrorCode(code) ? code : 'INTERNAL';
-  return new TunnelError(known, printable(String(message)));
 }
 
 function storedEntries(config: RelayConfig): readonly CertificateEntry[] {

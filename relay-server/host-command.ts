@@ -1,23 +1,30 @@
 /**
- * `relay host list | forget`: what the operator sees and undoes of hostnames whose TLS ends at home.
+ * `relay host list | forget`: what the operator sees and undoes of what the relay remembers of a name.
  *
- * The relay never ends TLS for them again by itself (sessions/protected-hosts.ts); `forget` lets the next claim with
- * tls: relay do so. Works beside a running relay. Owns nothing.
+ * Of those whose TLS ended at home it never ends TLS again by itself (sessions/protected-hosts.ts), and those that a client
+ * has served it misses (sessions/served-tunnels.ts); `forget` ends both. Works beside a running relay. Owns nothing.
  */
 import type { Command } from 'commander';
 import { asUsage, type CommandIo } from '../shared/command-io.js';
-import { TunnelError } from '../shared/errors.js';
+import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { tableLines } from '../shared/terminal-text.js';
+import { askRelay } from './ask-relay.js';
 import { configForVerb } from './config-for-verb.js';
+import { type DoorOption, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
+import type { RelayConfig } from './relay-config.js';
 import { type ProtectedHost, ProtectedHosts } from './sessions/protected-hosts.js';
+import { forgetServedTunnel } from './sessions/served-tunnels.js';
 import { TokenStore } from './sessions/token-store.js';
 
+/** How the relay writes a raw TCP tunnel. */
+const PORT = /^:\d{1,5}$/;
+const ASK_MS = 5_000;
 const HEAD = ['NAME', 'TLS ENDS', 'CLAIMED BY'];
 
-export interface HostForgetOptions {
+export interface HostForgetOptions extends DoorOption {
   /** Path of relay.yaml; the default place when left out. */
   readonly config?: string;
 }
@@ -37,7 +44,8 @@ export function addHostCommands(program: Command, io: CommandIo): void {
     .action((options: HostListOptions) => runHostList(options, io));
   host
     .command('forget <name>')
-    .description('let the relay end TLS of this hostname again, once a client claims it so')
+    .description('no longer miss this tunnel (a hostname, or :PORT) while it is down; let the relay end its TLS again')
+    .option('--tcp', TCP_HELP)
     .option('--config <file>', CONFIG_HELP)
     .action((name: string, options: HostForgetOptions) => runHostForget(name, options, io));
 }
@@ -56,19 +64,32 @@ export function runHostList(options: HostListOptions, io: Pick<CommandIo, 'print
   }
 }
 
-/** @throws {TunnelError} USAGE_INVALID when the name is not in the list; CONFIG_INVALID. */
+/** @throws {TunnelError} USAGE_INVALID when there is nothing to forget of this name; CONFIG_INVALID. */
 export async function runHostForget(
   text: string,
   options: HostForgetOptions,
   io: Pick<CommandIo, 'note'>,
 ): Promise<void> {
-  const name = asUsage(() => normalisePattern(text, 'name'));
-  const { stateDir, auditLog } = configForVerb(options.config, ['state_dir', 'audit_log'], io);
-  if (!ProtectedHosts.open(stateDir).forget(name)) {
-    throw new TunnelError('USAGE_INVALID', `Cannot forget ${name}: it is not in the list. See: relay host list`);
+  const name = PORT.test(text) ? text : asUsage(() => normalisePattern(text, 'name'));
+  const config = configForVerb(options.config, ['state_dir', 'listen.admin', 'audit_log'], io);
+  const wasProtected = ProtectedHosts.open(config.stateDir).forget(name);
+  const problem = await missNoLonger(config, name, options);
+  if (problem !== undefined && !wasProtected) throw problem;
+  if (wasProtected) io.note(`The relay ends TLS of ${name} again once a client claims it with tls: relay.`);
+  if (problem === undefined) io.note(`The relay no longer misses a client of ${name}.`);
+  await recordVerb(config.auditLog, 'host-forgotten', { hostname: name });
+}
+
+/** Why the relay did not miss it; undefined when it did, and does no longer. */
+async function missNoLonger(config: RelayConfig, name: string, options: DoorOption): Promise<TunnelError | undefined> {
+  const path = `/api/v1/tunnels/${encodeURIComponent(name)}/forget`;
+  try {
+    const answer = await askRelay(config, options, { method: 'POST', path, timeoutMs: ASK_MS });
+    if (answer !== undefined || forgetServedTunnel(config.stateDir, name)) return undefined;
+  } catch (error) {
+    return asTunnelError(error);
   }
-  io.note(`The relay ends TLS of ${name} again once a client claims it with tls: relay.`);
-  await recordVerb(auditLog, 'host-forgotten', { hostname: name });
+  return new TunnelError('USAGE_INVALID', `Cannot forget ${name}: it is not in the list. See: relay host list`);
 }
 
 function endOf(tls: ProtectedHost['tls']): string {

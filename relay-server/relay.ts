@@ -39,7 +39,7 @@ import { probeListener } from './ops/probe-listener.js';
 import { relayMetrics } from './ops/relay-metrics.js';
 import { relayStatus } from './ops/relay-snapshot.js';
 import type { ListenerStatus, RelayState, RelayStatus } from './ops/relay-status.js';
-import { tokenEntry } from './ops/token-report.js';
+import { lastUses, type TokenEntry, tokenEntry } from './ops/token-report.js';
 import { Traces } from './ops/traces.js';
 import type { RelayConfig, RelayLimits } from './relay-config.js';
 import { ALERTS, type ReloadReport, relayChanges, reloaded } from './relay-reload.js';
@@ -47,6 +47,7 @@ import { Claims } from './sessions/claims.js';
 import { ProtectedHosts } from './sessions/protected-hosts.js';
 import { RememberedHosts } from './sessions/remembered-hosts.js';
 import { Routes } from './sessions/routes.js';
+import { readServedTunnels, ServedTunnels } from './sessions/served-tunnels.js';
 import { Sessions } from './sessions/sessions.js';
 import { TokenStore } from './sessions/token-store.js';
 import type { TokenWatch } from './sessions/token-watch.js';
@@ -99,6 +100,7 @@ export class Relay {
   readonly #certificates: RelayCertificates;
   readonly #tokens: TokenWatch;
   readonly #routes: Routes;
+  readonly #served: ServedTunnels;
   readonly #claims: Claims;
   readonly #sessions: Sessions;
   readonly #visitors: Visitors;
@@ -138,7 +140,12 @@ export class Relay {
       onChange: () => this.#onTokensChanged(),
       onProblem: (problem) => log.error({ code: problem.code, reason: problem.message }, 'token file cannot be used'),
     });
-    this.#routes = new Routes({ limits, onOffline: (tunnel) => this.#onOffline(tunnel) });
+    this.#routes = new Routes({
+      limits,
+      onOffline: (tunnel) => this.#onOffline(tunnel),
+      onServed: () => this.#served.changed(),
+    });
+    this.#served = new ServedTunnels({ stateDir: config.stateDir, log, tunnels: () => this.#routes.tunnels });
     this.#sessions = new Sessions({
       relay: config.domain,
       limits,
@@ -206,6 +213,7 @@ export class Relay {
       protectedHosts,
       certificates,
       tcpPorts: this.#tcpPorts,
+      served: readServedTunnels(config.stateDir),
       log,
     });
     this.#listeners = new Listeners({ rooms: this.#listeningRooms, sockets, log });
@@ -282,6 +290,7 @@ export class Relay {
       tunnels: this.#routes.tunnels,
       unrouted: this.#unrouted,
       certificates: this.#certificates.list(),
+      channels: this.#alerts?.channels ?? [],
       lost: { accessLines: this.#access.dropped, auditRecords: this.#audit.lost },
     });
   }
@@ -339,6 +348,7 @@ export class Relay {
   async drain(reconnectMs = RECONNECT_MS): Promise<void> {
     if (this.#state !== 'running') return this.close();
     this.#state = 'draining';
+    this.#served.close();
     this.#log.info({ streams: this.#sessions.streamCount, ms: this.#config.drainMs }, 'relay draining');
     this.#edge.drain();
     this.#redirect?.drain();
@@ -365,6 +375,7 @@ export class Relay {
 
   async #close(): Promise<void> {
     this.#alerts?.close();
+    this.#served.close();
     this.#traces.close();
     this.#sessions.close();
     this.#routes.close();
@@ -423,14 +434,20 @@ export class Relay {
       status: () => this.status(),
       metrics: () => this.metrics(),
       ready: () => this.#ready(),
-      tokens: () => this.#tokens.all().map(tokenEntry),
+      tokens: () => this.#tokenEntries(),
       devices: () => this.#sessions.devices.all().map(deviceEntry),
       adminToken: this.#adminToken,
       certificates: () => certificates.list(),
       renewCertificate: (hostname) => certificates.renew(hostname),
+      forgetTunnel: (address) => this.#claims.forget(address),
       reloadCertificates: () => certificates.reload(),
       watch: (id, host) => this.#traces.watch(id, host, ''),
     };
+  }
+
+  #tokenEntries(): TokenEntry[] {
+    const uses = lastUses([...this.#routes.tunnels].map(({ service }) => service));
+    return this.#tokens.all().map((record) => tokenEntry(record, uses.get(record.name)));
   }
 
   get #listeningRooms(): ListenersOptions['rooms'] {

@@ -18,13 +18,14 @@ import { openAuthority } from './certs/local-authority.js';
 import { configForVerb } from './config-for-verb.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { recordVerb } from './ops/audit/audit-verb.js';
-import { tokenEntry } from './ops/token-report.js';
+import { lastUses, tokenEntry } from './ops/token-report.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 import { makeGrants } from './sessions/grants.js';
+import { readServedTunnels } from './sessions/served-tunnels.js';
 import { isExpired, type TokenRecord } from './sessions/token-record.js';
 import { type IssuedToken, TokenStore } from './sessions/token-store.js';
 
-const HEAD = ['NAME', 'ENDS', 'MAY SERVE'];
+const HEAD = ['NAME', 'CREATED', 'LAST USED', 'ENDS', 'MAY SERVE'];
 
 export interface ConfigOption {
   /** Path of relay.yaml; the default place when left out. */
@@ -107,9 +108,13 @@ export async function runTokenCreate(name: string, options: TokenCreateOptions, 
 export function runTokenList(options: TokenListOptions, io: CommandIo): void {
   const { stateDir } = configForVerb(options.config, ['state_dir'], io);
   const records = TokenStore.read(stateDir);
-  if (options.json) io.print(JSON.stringify(records.map(tokenEntry), undefined, 2));
+  // What the relay wrote: it may run or not.
+  const uses = lastUses(readServedTunnels(stateDir).values());
+  const entries = records.map((record) => tokenEntry(record, uses.get(record.name)));
+  const rows = records.map((record) => rowOf(record, uses.get(record.name)));
+  if (options.json) io.print(JSON.stringify(entries, undefined, 2));
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
-  else for (const line of tableLines([HEAD, ...records.map(rowOf)])) io.print(line);
+  else for (const line of tableLines([HEAD, ...rows])) io.print(line);
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */
@@ -191,9 +196,14 @@ function grantsOf({ grants }: TokenRecord): string {
 
 function endInWords(record: TokenRecord): string {
   if (record.expiresAtMs === undefined) return 'never';
-  return `${new Date(record.expiresAtMs).toISOString().slice(0, 10)}${isExpired(record) ? ' (over)' : ''}`;
+  return `${dayOf(record.expiresAtMs)}${isExpired(record) ? ' (over)' : ''}`;
 }
 
-function rowOf(record: TokenRecord): string[] {
-  return [record.name, endInWords(record), grantsOf(record)];
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}
+
+function rowOf(record: TokenRecord, lastUsedMs: number | undefined): string[] {
+  const used = lastUsedMs === undefined ? 'not this week' : dayOf(lastUsedMs);
+  return [record.name, dayOf(record.createdAtMs), used, endInWords(record), grantsOf(record)];
 }

@@ -9,7 +9,9 @@ import { readCertificates } from '../shared/config-kinds.js';
 import { RELAY_ROOT } from '../shared/doctor/network-findings.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { printable } from '../shared/printable.js';
+import { roundedSpan } from '../shared/terminal-text.js';
 import { type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
+import type { KnownTunnel } from '../shared/why/follow-tcp.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { announceAt } from './admin-watch.js';
 import { localCaFile } from './certs/local-authority.js';
@@ -17,6 +19,9 @@ import { type DoorOption, findRelay, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import type { RelayStatus } from './ops/relay-status.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
+import { mayClaimHost } from './sessions/grants.js';
+import { isExpired, type TokenRecord } from './sessions/token-record.js';
+import { TokenStore } from './sessions/token-store.js';
 import { fetchRelayStatus } from './status-command.js';
 
 export interface WhyOptions extends DoorOption {
@@ -34,7 +39,7 @@ const WHY_MS = 90_000;
 export function addWhyCommand(program: Command, io: CommandIo): void {
   program
     .command('why')
-    .argument('<url>', 'a public URL of this relay, such as https://app.example.com/path')
+    .argument('<url>', 'a public URL of this relay, such as https://app.example.com/path or tcp://example.com:2222')
     .description('follow one live request hop by hop and say where it ends, and why')
     .option('--config <file>', CONFIG_HELP)
     .option('--address <host:port>', 'connect here instead of where DNS leads')
@@ -63,7 +68,8 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
     trusted: publicAnd(...ownRoots(config, options.caFile)),
     announce: announceAt(door, signal),
     rootCure: RELAY_ROOT,
-    explain: async (name) => explain(name, await fetchRelayStatus(door)),
+    explain: async (name) => explain(name, await fetchRelayStatus(door), TokenStore.open(config.stateDir).list()),
+    tunnelOf: async (asked) => tunnelOf(asked, await fetchRelayStatus(door)),
     signal,
   });
   if (options.json) io.print(printable(JSON.stringify(way)));
@@ -72,13 +78,38 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
 }
 
 /** What the relay knows of a name without TLS. */
-function explain(name: string, { certificates }: RelayStatus): Explained | undefined {
+function explain(
+  name: string,
+  { certificates, tunnels }: RelayStatus,
+  tokens: readonly TokenRecord[],
+): Explained | undefined {
+  const granting = tokens.filter((token) => !isExpired(token) && mayClaimHost(token.grants, name));
+  if (granting.length === 0) {
+    const cure = `See relay token list. To grant it: relay token create NAME --host ${name}`;
+    return { hop: 'route', found: `no token may serve ${name}`, cure };
+  }
   const known = certificates.find((certificate) => certificate.name === name);
+  const isClaimed = tunnels.some(({ public: url }) => new URL(url).hostname === name);
+  if (known === undefined && !isClaimed) {
+    const names = granting.map((token) => token.name).join(', ');
+    const cure = `At home: start or look at the client of token ${names} (tunnel status). On the VPS: relay token list`;
+    return { hop: 'route', found: `no client has claimed ${name}`, cure };
+  }
   if (known === undefined || known.notAfterMs !== undefined) return undefined;
   const { lastError } = known;
   const reason = lastError === undefined ? 'it is being ordered' : lastError.replace(/\.$/, '');
-  const found = `a client claims it, but it has no certificate: ${reason}`;
+  const found = `${isClaimed ? 'a client claims it' : 'it is granted'}, but it has no certificate: ${reason}`;
   return { found, cure: 'On the VPS: relay cert list' };
+}
+
+/** What the relay knows of a raw TCP tunnel. */
+function tunnelOf({ host }: URL, { tunnels }: RelayStatus): KnownTunnel {
+  const tunnel = tunnels.find(({ public: url }) => url === `tcp://${host}`);
+  if (tunnel === undefined) return { isOnline: false, found: `no client has claimed tcp://${host}` };
+  const { state, tokenName, downForMs = 0 } = tunnel;
+  const isOnline = state === 'online';
+  const found = isOnline ? 'is connected' : `has been away for ${roundedSpan(downForMs)}`;
+  return { isOnline, found: `the client of token ${tokenName} ${found}` };
 }
 
 /** PEM texts of the private CAs that this relay knows of: its own, that of its ACME service, and the one that is named. */

@@ -39,6 +39,7 @@ const DOCUMENT = JSON.parse(readFileSync(FILE, 'utf8')) as { paths: Record<strin
 /** What is asked for a path with parameters. */
 const EXAMPLES: ReadonlyMap<string, string> = new Map([
   ['/api/v1/certificates/{name}/renew', '/api/v1/certificates/unknown.relay.localhost/renew'],
+  ['/api/v1/tunnels/{address}/forget', '/api/v1/tunnels/unknown.relay.localhost/forget'],
   ['/api/v1/requests/{id}', `/api/v1/requests/aaaaaaaaaaaaaaaaaaaaaa?host=other.example`],
 ]);
 
@@ -88,7 +89,8 @@ test('every path of a relay with clients and visitors answers as the document sa
     if (operation.operationId === 'watchRequest') continue;
     const reply = await ask(relay, method, EXAMPLES.get(path) ?? path, method === 'POST' ? action : {});
     assert.deepEqual(complaintsAbout(operation, reply), []);
-    assert.ok(reply.status === 200 || operation.operationId === 'renewCertificate', `${path}: ${reply.status}`);
+    const isRefused = ['renewCertificate', 'forgetTunnel'].includes(operation.operationId);
+    assert.equal(reply.status, isRefused ? 409 : 200, path);
   }
   const list = async (name: string) => JSON.parse((await ask(relay, 'GET', `/api/v1/${name}`)).body);
   assert.equal((await list('sessions')).length, 2);

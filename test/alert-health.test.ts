@@ -83,6 +83,9 @@ test('a certificate is told of once for each worse trouble, and once when it is 
 });
 
 const URL = 'https://home.example.com';
+const offline = (tunnels: RelayStatus['tunnels']) =>
+  tunnels.map((tunnel) => ({ ...tunnel, state: 'offline' }) as const);
+
 const withClient = (clientAddress: string): RelayStatus => {
   const [session] = relayStatus().sessions;
   return relayStatus({ sessions: session === undefined ? [] : [{ ...session, clientAddress }], certificates: [] });
@@ -105,7 +108,7 @@ test('news spends the share of the token whose client served the tunnel, and the
   const failing = (name: string) => ({ name, state: 'waiting', lastError: 'no' }) as const;
   const names = ['example.com', 'home.example.com', 'other.example.com'];
   const status = (changes: Partial<RelayStatus>) =>
-    relayStatus({ sessions: [], tunnels: [], certificates: names.map(failing), ...changes });
+    relayStatus({ sessions: [], tunnels: offline(tunnels), certificates: names.map(failing), ...changes });
   const { sessions, tunnels } = relayStatus();
   watch.look(status({ sessions, tunnels }), 0, 0);
   watch.look(status({}), 1, 1);
@@ -127,7 +130,7 @@ test('the memory outlives a restart, is private, and a damaged one is only forgo
   const file = join(folder, 'alerts.json');
   assert.equal(statSync(file).mode & 0o777, 0o600);
   const again = new AlertWatch(RULES, new AlertMemory(folder), 0);
-  const gone = { ...withClient('198.51.100.1'), tunnels: [] };
+  const gone = { ...withClient('198.51.100.1'), tunnels: offline(relayStatus().tunnels) };
   assert.deepEqual(
     again.look(gone, 0, 0).map(({ event }) => event),
     ['client-address'],

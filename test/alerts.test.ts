@@ -294,3 +294,22 @@ test('what is wrong under alerts is told without the secret', () => {
     assert.doesNotMatch(refusal(alerts), /hunter2/);
   }
 });
+
+test('a channel that takes no alert is told to Prometheus, until it takes one again', async (t) => {
+  let isBroken = true;
+  const receiver = await startReceiver(t, (response) => {
+    if (isBroken) response.statusCode = 500;
+    response.end();
+  });
+  const channel = webhookChannel(new Secret(receiver.url));
+  const courier = new Courier({ channel, log: recordingLog().log, retryMs: [20] });
+  t.after(() => courier.close());
+  const failing = (wanted: boolean) =>
+    until(5_000, `failing ${wanted}`, () => (courier.health.isFailing === wanted ? true : undefined));
+  assert.deepEqual(courier.health, { name: 'webhook', isFailing: false });
+  courier.send(ALERT);
+  await failing(true);
+  isBroken = false;
+  courier.send(ALERT);
+  await failing(false);
+});

@@ -89,7 +89,7 @@ describe('a relay that is closed', { concurrency: 2 }, () => {
     const { relay, site, admin } = await startRelay(t);
     const visitor = await VisitorConnection.open(t, site);
     visitor.get(site, '/');
-    await statusUntil(admin, 5_000, ({ tunnels }) => tunnels[0]?.state === 'held' && tunnels[0].requests === 1);
+    await statusUntil(admin, 5_000, ({ connections }) => connections.now === 1);
     await relay.close(ENDS_MS);
   });
 
@@ -141,7 +141,7 @@ describe('a client that is closed', { concurrency: 2 }, () => {
     visitor.get(site, '/film');
     await visitor.receivedBytes(2 ** 20);
     client.say('drain');
-    await statusUntil(relay.port('admin'), 5_000, ({ tunnels }) => tunnels.length === 0);
+    await statusUntil(relay.port('admin'), 5_000, ({ tunnels }) => tunnels[0]?.state === 'offline');
     await client.close(ENDS_MS);
   });
 

@@ -209,7 +209,7 @@ test('"the tunnel is down" and "the app is down" are different pages, for people
   const appDown = { html: await page('text/html'), json: await page('application/json') };
   client.client.close();
   await client.done;
-  await until(2_000, 'offline tunnel', () => (relay.relay.status().tunnels.length === 0 ? true : undefined));
+  await until(2_000, 'offline tunnel', () => relay.relay.status().tunnels[0]?.state === 'offline' || undefined);
   const tunnelDown = { html: await page('text/html'), json: await page('application/json') };
 
   assert.deepEqual([appDown.html.status, appDown.json.status], [502, 502]);

@@ -55,7 +55,7 @@ describe('a stop signal', { concurrency: 3 }, () => {
       const world = await makeWorld(t);
       const { visitor, response } = await begin(t, world);
       world.client.child.kill(signal);
-      await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels.length === 0);
+      await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels[0]?.state === 'offline');
       const newcomer = await ask(world.site);
       assert.equal(newcomer.headers['x-sallyport-error'], 'TUNNEL_OFFLINE');
       assert.equal(world.client.child.exitCode, null);
@@ -79,7 +79,7 @@ describe('a stop signal', { concurrency: 3 }, () => {
     const world = await makeWorld(t);
     const { visitor } = await begin(t, world);
     world.client.child.kill('SIGTERM');
-    await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels.length === 0);
+    await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels[0]?.state === 'offline');
     world.client.child.kill('SIGTERM');
     assert.equal(await within(AT_ONCE_MS, 'end of the client', world.client.exited), 0);
     await within(AT_ONCE_MS, 'end of the visitor', visitor.closed);
@@ -99,7 +99,7 @@ describe('a stop signal', { concurrency: 3 }, () => {
     const world = await makeWorld(t);
     await begin(t, world);
     world.client.child.kill('SIGTERM');
-    await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels.length === 0);
+    await statusUntil(world.admin, AT_ONCE_MS, ({ tunnels }) => tunnels[0]?.state === 'offline');
     await world.relay.kill();
     assert.equal(await within(AT_ONCE_MS, 'end of the client', world.client.exited), 0);
   });

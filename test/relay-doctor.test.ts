@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { runDoctor } from '../relay-server/doctor-command.js';
@@ -12,6 +13,7 @@ import { Relay } from '../relay-server/relay.js';
 import { readRelayConfig } from '../relay-server/relay-config.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import { TokenStore } from '../relay-server/sessions/token-store.js';
+import { runWhy } from '../relay-server/why-command.js';
 import type { CheckResult, Report } from '../shared/doctor/check.js';
 import { silentLog } from '../shared/log.js';
 import { RELAY_HOPS } from '../shared/messages.js';
@@ -155,6 +157,49 @@ test('relay why follows a request through a running relay, by its control socket
   assert.deepEqual(passed, ['connect', 'tls', ...RELAY_HOPS]);
   const unknown = await why('nobody.relay.localhost');
   assert.deepEqual([unknown.exit, unknown.way.hops.at(-1)?.hop], [69, 'route']);
+  assert.equal(unknown.way.hops.at(-1)?.found, 'no client has claimed nobody.relay.localhost');
+  const ungranted = (await why('app.elsewhere.test')).way.hops.at(-1);
+  assert.deepEqual([ungranted?.hop, ungranted?.found], ['route', 'no token may serve app.elsewhere.test']);
+  assert.match(ungranted?.cure ?? '', /relay token list/);
+});
+
+test('relay why follows a raw TCP tunnel to the first byte, to an app that waits, and to where it ends', async (t) => {
+  const server = createServer((socket) => void (isSilent ? socket : socket.write('SSH-2.0\r\n')));
+  let isSilent = false;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const origin = `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const [port, dead] = [await freePort(), await freePort()];
+  const home = new RelayHome(t, { tcpPorts: [String(port), String(dead)] });
+  const { https } = await startRelayProcess(t, home);
+  const tunnels = [
+    `{ name: ssh, tcp_port: ${port}, origin: "${origin}" }`,
+    `{ name: dead, tcp_port: ${dead}, origin: "tcp://127.0.0.1:1" }`,
+  ];
+  const client = await startTunnelProcess(t, https, home, tunnels);
+  await client.line('"name":"dead","url"');
+  const why = async (of: number) => {
+    const io = recordingIo();
+    const address = `127.0.0.1:${of}`;
+    const exit = await runWhy(`tcp://relay.localhost:${of}`, { config: home.configFile, address, json: true }, io);
+    const { hops } = JSON.parse(io.printed.join('')) as Way;
+    return [exit, ...hops.slice(1).map(({ hop, state, found }) => `${hop} ${state} ${found}`)];
+  };
+  const before = ['connect PASS', 'session PASS the client of token home is connected'];
+  const of = (at: number) => [`${before[0]} 127.0.0.1:${at}`, before[1]];
+  assert.deepEqual(await why(port), [
+    0,
+    ...of(port),
+    'dial PASS the connection stays open',
+    'app PASS the app spoke first',
+  ]);
+  isSilent = true;
+  assert.match(String((await why(port)).at(-1)), /^app PASS the app waits for its visitor/);
+  assert.match(String((await why(dead)).at(-1)), /^dial FAIL the connection ended/);
+  client.child.kill('SIGTERM');
+  await client.exited;
+  assert.match(String((await why(port)).at(-1)), /^connect FAIL /);
 });
 
 test('the admin listener takes no watch from a web page, and none for an id that could be guessed', async (t) => {

@@ -44,8 +44,8 @@ SESSIONS: 1
   s1  laptop  203.0.113.9  2      12.3 ms –  2        1m 1s
 
 TUNNELS: 1
-  NAME  STATE   PUBLIC                    TLS    SESSION  VISITORS  REQUESTS  IN       OUT
-  home  online  https://home.example.com  relay  s1       2 of 38   100       2.0 KiB  3.0 MiB
+  NAME  STATE   PUBLIC                    TLS    TOKEN   SESSION  VISITORS  REQUESTS  IN       OUT
+  home  online  https://home.example.com  relay  laptop  s1       2 of 38   100       2.0 KiB  3.0 MiB
 
 CERTIFICATES: 1
   NAME         STATE  EXPIRES

@@ -172,9 +172,9 @@ test('list shows every token as a table or as JSON, without any secret', async (
   const { config, store } = await initialised(t);
   store.create('old', { hosts: ['old.example.com'], tcpPorts: ['22', '30-40'] }, Date.UTC(2020, 0, 1));
   const table = (await relay('token', 'list', ...config)).printed;
-  assert.match(table[0] ?? '', /^NAME +ENDS +MAY SERVE$/);
-  assert.match(table[1] ?? '', /^home +never +\*\.example\.com$/);
-  assert.match(table[2] ?? '', /^old +2020-01-01 \(over\) +old\.example\.com tcp:22 tcp:30-40$/);
+  assert.match(table[0] ?? '', /^NAME +CREATED +LAST USED +ENDS +MAY SERVE$/);
+  assert.match(table[1] ?? '', /^home +\S+ +not this week +never +\*\.example\.com$/);
+  assert.match(table[2] ?? '', /^old +\S+ +not this week +2020-01-01 \(over\) +old\.example\.com tcp:22 tcp:30-40$/);
   const json = JSON.parse((await relay('token', 'list', '--json', ...config)).printed.join('\n'));
   const [home, old] = store.list();
   assert.deepEqual(json[1], {
@@ -185,6 +185,7 @@ test('list shows every token as a table or as JSON, without any secret', async (
     createdAt: new Date(old?.createdAtMs ?? 0).toISOString(),
     expiresAt: '2020-01-01T00:00:00.000Z',
     expired: true,
+    lastUsedAt: null,
   });
   assert.deepEqual([json[0].id, json[0].expiresAt, json[0].expired], [home?.id, null, false]);
 });

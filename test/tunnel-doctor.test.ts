@@ -215,7 +215,7 @@ test('certificates are judged by their word and their days', () => {
   ];
   for (const [problem, cure] of cures) assert.match(certificateFinding('x', seen({ problem }), 0).cure ?? '', cure);
   const failure = (word: string) => certificateFinding('x', { address, tcpMs: 1, failure: word }, 0).cure ?? '';
-  assert.match(failure('ERR_SSL_TLSV1_UNRECOGNIZED_NAME'), /no certificate for x yet, or does not know it/);
+  assert.match(failure('ERR_SSL_TLSV1_UNRECOGNIZED_NAME'), /No client has claimed x, no token may serve it/);
   assert.match(failure('ERR_SSL_WRONG_VERSION_NUMBER'), /does not speak TLS/);
   assert.equal(isSameServer(seen({}).certificate, seen({}).certificate), true);
   assert.equal(isSameServer(undefined, undefined), false);

@@ -1,10 +1,13 @@
 /** A running client follows its tunnel.yaml: only what changed is claimed or given back, and a broken file changes nothing. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { runStatus } from '../tunnel-client/status-command.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
+import { recordingIo } from './support/recording-io.js';
 import { statusUntil } from './support/relay-probe.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { until } from './support/within.js';
@@ -18,6 +21,8 @@ interface World {
   readonly origin: Origin;
   readonly other: Origin;
   readonly site: (name: string) => Site;
+  /** What `tunnel status` prints. */
+  readonly status: () => Promise<string>;
 }
 
 /** Answers each path with its own name; `/slow` begins and goes on for ever. */
@@ -36,11 +41,17 @@ async function makeWorld(t: TestContext): Promise<World> {
   const home = new RelayHome(t);
   const { https, admin } = await startRelayProcess(t, home);
   const file = writeTunnelConfig(temporaryFolder(t), https, home, [origin.tunnel('one'), origin.tunnel('two')]);
-  const env = { XDG_RUNTIME_DIR: temporaryFolder(t) };
+  const runtime = temporaryFolder(t);
+  const env = { XDG_RUNTIME_DIR: runtime };
   const client = new RunningProgram(t, TUNNEL_PROGRAM, ['up', '--json', '--config', file], env);
   await statusUntil(admin, 10_000, ({ tunnels }) => tunnels.length === 2);
   const site = (name: string) => ({ host: `${name}.relay.localhost`, port: https, ca: home.ca });
-  return { admin, client, file, text: readFileSync(file, 'utf8'), origin, other, site };
+  const status = async () => {
+    const io = recordingIo();
+    await runStatus({ folder: join(runtime, 'sallyport') }, io);
+    return io.printed.join('\n');
+  };
+  return { status, admin, client, file, text: readFileSync(file, 'utf8'), origin, other, site };
 }
 
 /** The `count`th line that says so. */
@@ -113,7 +124,7 @@ describe('tunnel.yaml under a running client', { concurrency: 3 }, () => {
   });
 
   test('a broken file changes nothing and says where it is broken; a fixed one counts', async (t) => {
-    const { client, file, text, origin, site } = await makeWorld(t);
+    const { client, file, text, origin, site, status } = await makeWorld(t);
     for (const [broken, says] of [
       [`${text}nonsense: 1\n`, 'nonsense'],
       [text.replace(/tunnels:[\s\S]*/, 'tunnels: []\n'), 'the file lists none'],
@@ -128,10 +139,16 @@ describe('tunnel.yaml under a running client', { concurrency: 3 }, () => {
       client.lines.filter((line) => /"event":"(?:down|reloaded)"/.test(line)),
       [],
     );
+    assert.match(await status(), /\n {2}tunnel\.yaml was not taken over: .*not indented like its neighbours/);
+    unlinkSync(file);
+    assert.match(await said(client, 'it is gone'), /config file not taken over/);
+    assert.match(await status(), /\n {2}tunnel\.yaml was not taken over: Cannot read \S+: it is gone/);
     writeFileSync(file, `${text}  - ${origin.tunnel('three')}\nlinks: 1\n`);
     client.child.kill('SIGHUP');
     assert.match(await said(client, 'count after a restart only'), /"waiting":\["links"\]/);
     await said(client, '"event":"up"', 3);
     assert.equal(await bodyOf(site('three')), 'origin');
+    assert.doesNotMatch(await status(), /not taken over/);
+    assert.match(await status(), /\n {2}These options of tunnel\.yaml count after a restart: links\n/);
   });
 });

@@ -211,7 +211,14 @@ test('a code always belongs to a hop that was not passed yet', () => {
 
 test('a URL is taken with and without its scheme, and anything else is refused', () => {
   assert.equal(parseWhyUrl('app.example.com/x').href, 'https://app.example.com/x');
-  for (const text of ['http://app.example.com', 'https://1.2.3.4', 'https://me:pw@app.example.com', 'tcp://x:1', '']) {
+  assert.equal(parseWhyUrl('tcp://example.com:2222').host, 'example.com:2222');
+  for (const text of [
+    'http://app.example.com',
+    'https://1.2.3.4',
+    'https://me:pw@app.example.com',
+    'tcp://example.com',
+    '',
+  ]) {
     assert.throws(() => parseWhyUrl(text), { code: 'USAGE_INVALID' }, text);
   }
 });

@@ -99,4 +99,13 @@ function exposeTunnels(to: Exposition, statuses: readonly TunnelStatus[], tunnel
     return notAfterMs === undefined ? [] : [[notAfterMs / SECOND_MS, { tunnel: name }]];
   });
   to.gauge('sallyport_client_certificate_expiry_timestamp_seconds', 'When it expires, seconds since 1970', expiring);
+  const renewed = statuses.flatMap(({ name, certificate }): Sample[] => {
+    const renewAtMs = certificate?.renewAtMs;
+    return renewAtMs === undefined ? [] : [[renewAtMs / SECOND_MS, { tunnel: name }]];
+  });
+  to.gauge(
+    'sallyport_client_certificate_renewal_timestamp_seconds',
+    'When it is to be renewed, seconds since 1970',
+    renewed,
+  );
 }

@@ -33,7 +33,10 @@ export class ClientService {
     this.#options = options;
     const { client, log, path } = options;
     this.#watchdog = new ServiceWatchdog({ probe: () => client.probe(), log });
-    this.#watch = path === undefined ? undefined : new ConfigWatch(path, { onChange: this.#reload });
+    this.#watch =
+      path === undefined
+        ? undefined
+        : new ConfigWatch(path, { onChange: this.#reload, onGone: () => this.#refuse(gone(path)) });
     // On a terminal it says that the terminal is gone, and then the client ends, as every program does.
     if (!process.stdout.isTTY) process.on('SIGHUP', this.#onHangUp);
   }
@@ -82,11 +85,16 @@ export class ClientService {
     try {
       this.#take(this.#options.read());
     } catch (error) {
-      const { code, message } = asTunnelError(error);
-      this.#options.log.error({ code, reason: message }, 'config file not taken over; the old configuration stays');
+      this.#refuse(asTunnelError(error));
     }
     if (isReady) void notifyReady(this.#told);
   };
+
+  #refuse(error: TunnelError): void {
+    const { code, message } = error;
+    this.#options.log.error({ code, reason: message }, 'config file not taken over; the old configuration stays');
+    this.#options.client.refuseConfig(error);
+  }
 
   #take(wanted: TunnelConfig): void {
     const { client, log } = this.#options;
@@ -99,6 +107,11 @@ export class ClientService {
     log.info({ event: 'reloaded', ...fieldsOf(changes) }, 'config file taken over');
     if (changes.waiting.length > 0) log.warn({ waiting: changes.waiting }, 'these options count after a restart only');
   }
+}
+
+function gone(path: string): TunnelError {
+  const cure = 'Put it back, or stop the client to close its tunnels.';
+  return new TunnelError('CONFIG_INVALID', `Cannot read ${path}: it is gone. ${cure}`);
 }
 
 function fieldsOf({ release, claim, redirect, applied }: ConfigChanges): Record<string, readonly string[]> {

@@ -69,6 +69,14 @@ export interface CertificateNews {
   readonly caa: readonly string[];
 }
 
+/** How the config file differs from what runs. */
+export interface ConfigStatus {
+  /** Why the file as it is now was not taken over; the configuration before it runs on. */
+  readonly problem?: LastError | undefined;
+  /** Changed options that count after a restart only, as tunnel.yaml calls them. */
+  readonly waiting: readonly string[];
+}
+
 export interface ClientStatus {
   readonly state: ClientState;
   /** The relay's own name, e.g. `example.com`. */
@@ -81,6 +89,7 @@ export interface ClientStatus {
   readonly tunnels: readonly TunnelStatus[];
   /** In state `waiting`: milliseconds until the next attempt. */
   readonly retryInMs: number | undefined;
+  readonly config: ConfigStatus;
   /** Sessions begun after the first one. */
   readonly reconnects: number;
   readonly lastError: LastError | undefined;

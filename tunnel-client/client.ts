@@ -24,7 +24,14 @@ import { Backoff } from './backoff.js';
 import { waitsForCertificate } from './certificate-text.js';
 import { type ClientCounts, clientMetrics } from './client-metrics.js';
 import { ClientSession } from './client-session.js';
-import type { CertificateNews, ClientState, ClientStatus, LastError, LinkStatus } from './client-status.js';
+import type {
+  CertificateNews,
+  ClientState,
+  ClientStatus,
+  ConfigStatus,
+  LastError,
+  LinkStatus,
+} from './client-status.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
 import { dialRelay, type WelcomedLink } from './dial-relay.js';
@@ -95,6 +102,7 @@ export class Client {
   #sessionCount = 0;
   #retryAtMs: number | undefined;
   #lastError: LastError | undefined;
+  #configStatus: ConfigStatus = { waiting: [] };
 
   /** Throws TOKEN_REJECTED for a token that is none, CONFIG_INVALID for a certificate that cannot serve its tunnel. */
   constructor(options: ClientOptions) {
@@ -146,6 +154,7 @@ export class Client {
       }),
       tunnels: [...this.#tunnels.values()].map((tunnel) => tunnel.status(this.#home.certificateOf(tunnel))),
       retryInMs: this.#retryAtMs === undefined ? undefined : Math.max(0, this.#retryAtMs - performance.now()),
+      config: this.#configStatus,
       reconnects: Math.max(0, this.#sessionCount - 1),
       lastError: this.#lastError,
     };
@@ -160,6 +169,12 @@ export class Client {
       process: this.#processMetrics,
       droppedLines: this.#access.dropped,
     });
+  }
+
+  /** The config file as it is now cannot be taken over; what runs stays. */
+  refuseConfig({ code, message }: TunnelError): void {
+    this.#configStatus = { ...this.#configStatus, problem: { code, message, atMs: Date.now() } };
+    this.#options.events.changed();
   }
 
   /**
@@ -183,6 +198,7 @@ export class Client {
     this.#giveBack(changes.release, new Set(wanted.tunnels.map(({ name }) => name)));
     for (const spec of changes.claim) this.#claim(spec.name, tunnels.get(spec.name));
     this.#access.configure(this.#options.config.accessLog);
+    this.#configStatus = { waiting: changes.waiting };
     this.#options.events.changed();
     return changes;
   }

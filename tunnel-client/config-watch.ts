@@ -11,6 +11,8 @@ const INTERVAL_MS = 1_000;
 
 export interface ConfigWatchOptions {
   readonly onChange: () => void;
+  /** It was taken away, and is not merely being replaced; once it is back, `onChange` follows. */
+  readonly onGone?: () => void;
   /** How often to look; 1 s when left out. */
   readonly intervalMs?: number;
 }
@@ -21,11 +23,11 @@ export class ConfigWatch {
   #known: string;
   #seen: string;
 
-  constructor(path: string, { onChange, intervalMs = INTERVAL_MS }: ConfigWatchOptions) {
+  constructor(path: string, { onChange, onGone = () => {}, intervalMs = INTERVAL_MS }: ConfigWatchOptions) {
     this.#path = path;
     this.#known = stampOf(path);
     this.#seen = this.#known;
-    this.#timer = setInterval(() => this.#look(onChange), intervalMs);
+    this.#timer = setInterval(() => this.#look(onChange, onGone), intervalMs);
   }
 
   /** The file as it is now has been read: what changed until here needs no call. */
@@ -39,14 +41,15 @@ export class ConfigWatch {
     clearInterval(this.#timer);
   }
 
-  #look(onChange: () => void): void {
+  #look(onChange: () => void, onGone: () => void): void {
     const stamp = stampOf(this.#path);
     const isSettled = stamp === this.#seen;
     this.#seen = stamp;
-    // A file that is away for a moment is being replaced; one that stays away takes no tunnel with it.
-    if (!isSettled || stamp === this.#known || stamp === '') return;
+    // A file that is away for a moment is being replaced.
+    if (!isSettled || stamp === this.#known) return;
     this.#known = stamp;
-    onChange();
+    if (stamp === '') onGone();
+    else onChange();
   }
 }
 

@@ -8,6 +8,7 @@ import { counted, displayWidth, fitted, padded, roundedBytes, roundedSpan } from
 import type { Rate } from '../shared/traffic-rates.js';
 import { certificateText, isUsable, waitsForCertificate } from './certificate-text.js';
 import type { ClientState, ClientStatus, LastError, LinkStatus, TunnelStatus } from './client-status.js';
+import { configLines } from './config-text.js';
 import { cureOf } from './cures.js';
 
 export type Style = 'plain' | 'bold' | 'dim' | 'good' | 'warn' | 'bad';
@@ -58,6 +59,7 @@ export function screenLines(status: ClientStatus, facts: ScreenFacts): Line[] {
     [label('Relay'), ['plain', printable(status.relay)]],
     stateLine(status),
     ...(status.state === 'serving' ? [linksLine(status.links)] : failureLines(status.lastError, facts)),
+    ...configLines(status).flatMap((line) => wrapped([['warn', line]], facts.columns)),
     ...status.tunnels.flatMap((tunnel) => [[], ...tunnelLines(tunnel, facts)]),
   ];
 }

@@ -10,6 +10,7 @@ import { rateCells, TrafficRates } from '../shared/traffic-rates.js';
 import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { CAA_ADVICE, CAA_UNNAMED, certificateText, waitsForCertificate } from './certificate-text.js';
 import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
+import { configLines } from './config-text.js';
 import { cureOf } from './cures.js';
 import { readAllStatuses } from './status-socket.js';
 
@@ -94,6 +95,7 @@ function ratesOf({ pid, tunnels }: ClientStatus, all: Map<number, TrafficRates>)
 export function formatStatus(client: ClientStatus, nowMs: number, rates?: TrafficRates): string {
   return [
     headLine(client),
+    ...configLines(client).map((line) => `  ${line}`),
     ...(client.state === 'serving' ? [] : failureLines(client.lastError, nowMs)),
     ...tunnelTable(client.tunnels, nowMs, rates),
     ...client.tunnels.flatMap((tunnel) => certificateLines(tunnel, nowMs)),

@@ -7,6 +7,7 @@ import { asUsage, type CommandIo } from '../shared/command-io.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { printable } from '../shared/printable.js';
 import { type Announce, type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
+import type { KnownTunnel } from '../shared/why/follow-tcp.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
 import { certificateText, isUsable } from './certificate-text.js';
 import type { ClientStatus } from './client-status.js';
@@ -56,6 +57,7 @@ export async function runWhy(text: string, options: WhyOptions, io: Pick<Command
       trusted: publicAnd(config.relayCa),
       announce: announceBy(config, signal, errands),
       explain: async (name) => explain(name, await readAllStatuses()),
+      tunnelOf: async (asked) => tunnelOf(asked, await readAllStatuses()),
       signal,
     });
     if (options.json) io.print(printable(JSON.stringify(way)));
@@ -80,6 +82,14 @@ function explain(name: string, clients: readonly ClientStatus[]): Explained | un
   if (tunnel?.state !== 'denied' || lastError?.code !== 'CERTIFICATE_FAILED') return undefined;
   const found = `a client claims it, but it has no certificate: ${lastError.message}`;
   return { found, cure: 'On the VPS: relay cert list' };
+}
+
+/** What the running clients of this user know of a raw TCP tunnel. */
+function tunnelOf({ host }: URL, clients: readonly ClientStatus[]): KnownTunnel | undefined {
+  const tunnel = clients.flatMap(({ tunnels }) => tunnels).find(({ url }) => url === `tcp://${host}`);
+  return (
+    tunnel && { isOnline: tunnel.state === 'online', found: `tunnel ${tunnel.name} of this client is ${tunnel.state}` }
+  );
 }
 
 /** The token's owner may ask the relay; whoever cannot still sees the ends of the way. */

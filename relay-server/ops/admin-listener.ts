@@ -42,6 +42,8 @@ export interface AdminSubject extends WatchSubject {
   certificates(): readonly CertificateStatus[];
   /** Replaces a certificate now. Rejects with the TunnelError that says why that failed. */
   renewCertificate(hostname: string): Promise<void>;
+  /** Misses a tunnel that is down no longer. Throws when it is not down. */
+  forgetTunnel(address: string): void;
   /** Takes what was put into the state folder meanwhile. */
   reloadCertificates(): void;
   /** What a question must prove to know. Throws when that cannot be read. */
@@ -49,7 +51,7 @@ export interface AdminSubject extends WatchSubject {
 }
 
 const API = '/api/v1';
-const ACTIONS = /^\/api\/v1\/certificates\/(reload$|([^/]+)\/renew$)/;
+const ACTIONS = /^\/api\/v1\/(?:certificates\/(?:reload|([^/]+)\/renew)|tunnels\/([^/]+)\/forget)$/;
 const OPENAPI_FILE = 'config/openapi/relay.json';
 
 type Question = (subject: AdminSubject, who: Asker) => Answer;
@@ -127,10 +129,14 @@ function answer(path: string, request: IncomingMessage, subject: AdminSubject, w
   return textAnswer(404, `Cannot find that. Ask for ${[...QUESTIONS.keys()].join(', ')}.`);
 }
 
-/** The two things that can be asked for: `…/reload`, and `…/NAME/renew`. */
+/** What can be asked for: `certificates/reload`, `certificates/NAME/renew`, `tunnels/ADDRESS/forget`. */
 async function act(path: string, subject: AdminSubject): Promise<Answer> {
-  const [, , hostname] = ACTIONS.exec(path) ?? [];
+  const [, hostname, address] = ACTIONS.exec(path) ?? [];
   try {
+    if (address !== undefined) {
+      subject.forgetTunnel(decodeURIComponent(address));
+      return jsonAnswer(subject.status().tunnels);
+    }
     if (hostname === undefined) subject.reloadCertificates();
     else await subject.renewCertificate(decodeURIComponent(hostname));
   } catch (error) {

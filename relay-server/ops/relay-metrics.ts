@@ -1,7 +1,7 @@
 /**
  * RelayMetrics: which metrics a relay has, and with which labels. Labels come from what the operator or a token's owner
  * named: tunnels that were claimed, tokens, certificates, codes of the error table; never from what a visitor sends. At
- * most MAX_TUNNELS tunnels have series, and one whose client does not come back loses them after LOST_SHOWN_MS.
+ * most MAX_TUNNELS tunnels have series: those that are online or down (sessions/served-tunnels.ts).
  *
  * Pure but for the clock; docs/operations.md explains each name.
  */
@@ -13,6 +13,7 @@ import type { ProcessMetrics } from '../../shared/metrics/process-metrics.js';
 import type { Session } from '../sessions/session.js';
 import type { SessionCounts } from '../sessions/sessions.js';
 import type { Tunnel } from '../sessions/tunnel.js';
+import type { ChannelHealth } from './alerts/courier.js';
 import type { Count } from './relay-status.js';
 
 export interface MetricFacts {
@@ -29,6 +30,8 @@ export interface MetricFacts {
   /** HTTP requests that led to no tunnel. */
   readonly unrouted: ExchangeMetrics;
   readonly certificates: readonly CertificateStatus[];
+  /** Of alerts. */
+  readonly channels: readonly ChannelHealth[];
   /** What its logs had to leave out since the start. */
   readonly lost: { readonly accessLines: number; readonly auditRecords: number };
 }
@@ -37,8 +40,6 @@ export interface MetricFacts {
 const MAX_TUNNELS = 500;
 const MAX_TOKENS = 500;
 const MAX_CERTIFICATES = 1_000;
-/** How long `sallyport_tunnel_up` says 0 of a tunnel whose client is gone. */
-const LOST_SHOWN_MS = 24 * 3_600_000;
 const SECOND_MS = 1_000;
 const SHOWN_FIRST = { online: 0, held: 1, offline: 2 } as const;
 
@@ -50,6 +51,11 @@ export function relayMetrics(facts: MetricFacts): string {
   exposeSessions(to, facts);
   exposeTunnels(to, shownTunnels(facts.tunnels));
   exposeCertificates(to, facts.certificates.slice(0, MAX_CERTIFICATES));
+  to.gauge(
+    'sallyport_alert_channel_failing',
+    'Whether the newest alert could not be delivered there',
+    facts.channels.map(({ name, isFailing }): Sample => [isFailing ? 1 : 0, { channel: name }]),
+  );
   exposeLogs(to, facts.lost);
   facts.process.expose(to);
   return to.text;
@@ -113,7 +119,7 @@ function exposeTunnels(to: Exposition, tunnels: readonly Tunnel[]): void {
     labelled.map(([labels, tunnel]): Sample => [measure(tunnel), labels]);
   to.gauge(
     'sallyport_tunnel_up',
-    'Whether a client serves it; for a day after the client was lost, unless it gave the tunnel back',
+    'Whether a client serves it; 0 when one did and none does now',
     each(({ state }) => (state === 'online' ? 1 : 0)),
   );
   const info = labelled.map(([labels, { name, tls }]): Sample => [1, { ...labels, name, tls }]);
@@ -146,6 +152,10 @@ function exposeCertificates(to: Exposition, certificates: readonly CertificateSt
     notAfterMs === undefined ? [] : [[notAfterMs / SECOND_MS, { certificate: name }]],
   );
   to.gauge('sallyport_certificate_expiry_timestamp_seconds', 'When it expires, seconds since 1970', expiring);
+  const renewed = certificates.flatMap(({ name, renewAtMs }): Sample[] =>
+    renewAtMs === undefined ? [] : [[renewAtMs / SECOND_MS, { certificate: name }]],
+  );
+  to.gauge('sallyport_certificate_renewal_timestamp_seconds', 'When it is to be renewed, seconds since 1970', renewed);
   to.gauge(
     'sallyport_certificate_failing',
     'Whether the newest attempt to get or renew it failed',
@@ -159,9 +169,7 @@ function exposeLogs(to: Exposition, { accessLines, auditRecords }: MetricFacts['
 }
 
 function shownTunnels(all: Iterable<Tunnel>): Tunnel[] {
-  const shown = [...all].filter(
-    ({ state, lostForMs = Number.POSITIVE_INFINITY }) => state !== 'offline' || lostForMs < LOST_SHOWN_MS,
-  );
+  const shown = [...all].filter(({ service }) => service !== undefined);
   return shown.sort((one, other) => SHOWN_FIRST[one.state] - SHOWN_FIRST[other.state]).slice(0, MAX_TUNNELS);
 }
 

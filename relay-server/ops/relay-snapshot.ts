@@ -34,7 +34,7 @@ export interface RelayFacts {
 
 export function relayStatus(facts: RelayFacts): RelayStatus {
   const { sessions, tunnels, startedAtMs, publicPort, ...same } = facts;
-  const shown = [...tunnels].filter((tunnel) => tunnel.state !== 'offline');
+  const shown = [...tunnels].filter(({ service }) => service !== undefined);
   return {
     ...same,
     startedAtMs,
@@ -64,7 +64,9 @@ function tunnelStatus(tunnel: Tunnel, facts: RelayFacts): RelayTunnelStatus {
     name: tunnel.name,
     public: publicUrl(tunnel.address, facts),
     sessionId: tunnel.session?.id,
-    state: tunnel.state === 'online' ? 'online' : 'held',
+    tokenName: tunnel.service?.tokenName ?? '',
+    state: tunnel.state,
+    ...(tunnel.downForMs === undefined ? {} : { downForMs: tunnel.downForMs }),
     tls: tunnel.tls,
     openStreams,
     totalStreams,

@@ -52,9 +52,14 @@ export interface RelayTunnelStatus {
   readonly name: string;
   /** The public address, e.g. `https://home.example.com` or `tcp://example.com:2222`. */
   readonly public: string;
-  /** The session that serves it; undefined while it is held for its owner. */
+  /** The session that serves it; undefined while it is down. */
   readonly sessionId: string | undefined;
-  readonly state: 'online' | 'held';
+  /** Name of the token whose client serves it, or did last. */
+  readonly tokenName: string;
+  /** While it is held its visitors wait for the client; when it is offline they are told so. */
+  readonly state: 'online' | 'held' | 'offline';
+  /** For how long no client has served it; undefined when it is online. */
+  readonly downForMs?: number | undefined;
   /** Where visitors' TLS ends. */
   readonly tls: TlsMode;
   readonly openStreams: number;
@@ -121,6 +126,7 @@ export function formatRelayStatus(status: RelayStatus, nowMs: number = Date.now(
           'STATE',
           'PUBLIC',
           'TLS',
+          'TOKEN',
           'SESSION',
           'VISITORS',
           'REQUESTS',
@@ -198,12 +204,17 @@ function endsAtHome({ tls, public: url }: RelayTunnelStatus): boolean {
   return tls === 'end-to-end' && url.startsWith('https:');
 }
 
+function stateOf({ state, downForMs }: RelayTunnelStatus): string {
+  return downForMs === undefined ? state : `${state} for ${roundedSpan(downForMs)}`;
+}
+
 function tunnelRow(tunnel: RelayTunnelStatus): string[] {
   return [
     tunnel.name,
-    tunnel.state,
+    stateOf(tunnel),
     tunnel.public,
     tunnel.public.startsWith('https:') ? tunnel.tls : '–',
+    tunnel.tokenName,
     tunnel.sessionId ?? '–',
     `${tunnel.openStreams} of ${tunnel.totalStreams}`,
     String(tunnel.requests),

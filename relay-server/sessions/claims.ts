@@ -21,7 +21,7 @@ import { portAddress, type Routes, wildcardAbove } from './routes.js';
 import type { Session } from './session.js';
 import { isExpired, type TokenRecord } from './token-record.js';
 import type { TokenWatch } from './token-watch.js';
-import type { Tunnel } from './tunnel.js';
+import type { Service, Tunnel } from './tunnel.js';
 
 export interface ClaimsOptions {
   readonly domain: string;
@@ -35,6 +35,8 @@ export interface ClaimsOptions {
   readonly protectedHosts: ProtectedHosts;
   readonly certificates: RelayCertificates;
   readonly tcpPorts: TcpPorts;
+  /** What was served before the relay started, by address. */
+  readonly served: ReadonlyMap<string, Service>;
   readonly log: Log;
 }
 
@@ -63,6 +65,7 @@ export class Claims {
   async knowAtStart(): Promise<void> {
     this.#knowProtectedHosts();
     await this.#knowHosts('held');
+    for (const [address, service] of this.#options.served) this.#recall(address, service);
   }
 
   /** Tokens were made, changed or ended. */
@@ -71,6 +74,7 @@ export class Claims {
     for (const tunnel of [...routes.tunnels]) {
       tunnel.releaseUnless((id) => tokens.get(id) !== undefined);
       this.#withdrawUngranted(tunnel);
+      this.#forgetUngranted(tunnel);
     }
     void this.#knowHosts('offline');
   }
@@ -103,6 +107,42 @@ export class Claims {
     if (claim.tcpPort !== undefined) return this.#claimPort(session, claim.tcpPort);
     if (claim.tls !== 'relay') return this.#claimPassedHost(session, host, claim.tls);
     return this.#claimHost(session, host, token);
+  }
+
+  /** The operator misses this tunnel no longer. @throws {TunnelError} USAGE_INVALID when it is not down. */
+  forget(address: string): void {
+    const { routes } = this.#options;
+    const tunnel = routes.get(address);
+    if (tunnel?.downForMs === undefined) {
+      const state = tunnel?.state === 'online' ? 'a client serves it' : 'no client has served it';
+      throw new TunnelError('USAGE_INVALID', `Cannot forget ${address}: ${state}. See: relay status, relay host list`);
+    }
+    this.#endMissing(tunnel);
+  }
+
+  #endMissing(tunnel: Tunnel): void {
+    tunnel.forget();
+    if (tunnel.address.startsWith(':')) this.#options.routes.forget(tunnel.address);
+  }
+
+  /** What was served before a restart is missed after it, raw TCP ports included. */
+  #recall(address: string, service: Service): void {
+    if (!this.#maySomebodyServe(address, service)) return;
+    const tunnel = this.#knowIfRoom(address);
+    if (tunnel?.state !== 'online') tunnel?.recall(service);
+  }
+
+  /** To revoke its token is to end a tunnel for good. */
+  #forgetUngranted(tunnel: Tunnel): void {
+    const { address, service } = tunnel;
+    if (service !== undefined && !this.#maySomebodyServe(address, service)) this.#endMissing(tunnel);
+  }
+
+  /** By name: a token that was rotated or has expired leaves its tunnels missed. */
+  #maySomebodyServe(address: string, { tokenName }: Service): boolean {
+    const grants = this.#options.tokens.all().find(({ name }) => name === tokenName)?.grants;
+    if (grants === undefined) return false;
+    return address.startsWith(':') ? mayClaimPort(grants, Number(address.slice(1))) : mayClaimHost(grants, address);
   }
 
   /** A token may have lost a grant while a client uses it. */

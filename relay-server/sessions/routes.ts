@@ -66,9 +66,10 @@ export class Routes {
     return tunnel;
   }
 
-  /** Forgets an address that nobody may claim any more; its tunnel must be offline. */
+  /** Forgets an address that nobody misses; its tunnel must be offline. */
   forget(address: string): void {
-    if (this.#tunnels.get(address)?.state === 'offline') this.#tunnels.delete(address);
+    const tunnel = this.#tunnels.get(address);
+    if (tunnel?.state === 'offline' && tunnel.downForMs === undefined) this.#tunnels.delete(address);
   }
 
   /** Ends every hold. */

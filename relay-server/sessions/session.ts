@@ -290,7 +290,7 @@ export class Session {
   #leave(): void {
     this.#left = true;
     this.#claims.clear();
-    for (const name of [...this.#tunnels.keys()]) this.#release(name);
+    for (const name of [...this.#tunnels.keys()]) this.#release(name, true);
   }
 
   /** Takes a tunnel away from the client, telling it why. */
@@ -305,12 +305,13 @@ export class Session {
     }
   }
 
-  #release(name: string): void {
+  /** A client that is there and no longer wants a tunnel means it: nobody misses that one. */
+  #release(name: string, isMissed = false): void {
     const tunnel = this.#tunnels.get(name);
     this.#tunnels.delete(name);
     this.#claims.delete(name);
     if (tunnel?.session !== this) return;
-    tunnel.release();
+    tunnel.release(isMissed);
     this.#log.info({ tunnel: name, public: tunnel.address }, 'tunnel released');
   }
 }

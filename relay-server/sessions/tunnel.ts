@@ -17,6 +17,8 @@ import { roundedSpan } from '../../shared/terminal-text.js';
 import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
 
+/** One that has been down so long is no longer missed. */
+const MISSED_MS = 7 * 86_400_000;
 /** When a visitor of an offline tunnel may try again. */
 const RETRY_MS = 5_000;
 
@@ -25,6 +27,17 @@ export interface TunnelOptions {
   readonly limits: { readonly heldMs: number; readonly heldVisitors: number };
   /** Called when it goes offline. */
   readonly onOffline: (tunnel: Tunnel) => void;
+  /** Called when a client begins to serve it, or ends. */
+  readonly onServed: () => void;
+}
+
+/** Who served a tunnel last. */
+export interface Service {
+  /** The client's name for the tunnel. */
+  readonly name: string;
+  readonly tokenName: string;
+  /** When it was last seen serving; milliseconds since 1970. */
+  readonly seenAtMs: number;
 }
 
 /** The Opening without what the tunnel itself knows. */
@@ -57,7 +70,7 @@ export class Tunnel {
   #tls: TlsMode = 'relay';
   #timer: NodeJS.Timeout | undefined;
   #exchanges: ExchangeMetrics | undefined;
-  #lostAtMs: number | undefined;
+  #service: Service | undefined;
 
   constructor(address: string, options: TunnelOptions) {
     this.address = address;
@@ -74,7 +87,20 @@ export class Tunnel {
 
   /** The client's name for it; '' before the first claim. */
   get name(): string {
-    return this.#claim?.name ?? '';
+    return this.#claim?.name ?? this.#service?.name ?? '';
+  }
+
+  /** Who serves it, or did last; undefined when nobody has, or so long ago that it is no longer missed. */
+  get service(): Service | undefined {
+    if (this.#service === undefined) return undefined;
+    if (this.#state === 'online') return { ...this.#service, seenAtMs: Date.now() };
+    return Date.now() - this.#service.seenAtMs < MISSED_MS ? this.#service : undefined;
+  }
+
+  /** For how long it has been down: it was served, and has no client now. Undefined when it is not. */
+  get downForMs(): number | undefined {
+    const { service } = this;
+    return service === undefined || this.#state === 'online' ? undefined : Math.max(0, Date.now() - service.seenAtMs);
   }
 
   get claim(): Claim | undefined {
@@ -85,11 +111,6 @@ export class Tunnel {
   get exchanges(): ExchangeMetrics {
     this.#exchanges ??= new ExchangeMetrics();
     return this.#exchanges;
-  }
-
-  /** For how long its owner has failed to come back; undefined unless it is offline for that reason. */
-  get lostForMs(): number | undefined {
-    return this.#lostAtMs === undefined ? undefined : performance.now() - this.#lostAtMs;
   }
 
   /** Where its visitors' TLS ends. */
@@ -124,11 +145,12 @@ export class Tunnel {
       throw new TunnelError('HOSTNAME_TAKEN', `Cannot claim ${this.address}: another claim came first. Try again.`);
     }
     this.#stopHolding();
-    this.#lostAtMs = undefined;
     this.#state = 'online';
     this.#owner = session.owner;
     this.#session = session;
     this.#claim = claim;
+    this.#service = { name: claim.name, tokenName: session.owner.tokenName, seenAtMs: Date.now() };
+    this.#options.onServed();
     for (const visitor of this.#takeWaiting()) visitor.resolve();
   }
 
@@ -141,10 +163,11 @@ export class Tunnel {
   /** Holds the address for an owner who is not here yet; after a restart, for any client of a token. */
   holdFor(owner: SessionOwner): void {
     this.#stopHolding();
+    this.#noteEnd();
     this.#state = 'held';
     this.#owner = owner;
     this.#session = undefined;
-    this.#timer = setTimeout(() => this.#lose(), this.#options.limits.heldMs);
+    this.#timer = setTimeout(() => this.release(), this.#options.limits.heldMs);
   }
 
   /** Gives it up when the token that it is held for has ended: nobody could come back with it. */
@@ -152,14 +175,29 @@ export class Tunnel {
     if (this.#state === 'held' && this.#owner !== undefined && !isWelcome(this.#owner.tokenId)) this.release();
   }
 
-  #lose(): void {
-    this.#lostAtMs = performance.now();
-    this.release();
+  /** It was served before the relay restarted. */
+  recall(service: Service): void {
+    this.#service = service;
   }
 
-  /** Its owner gave it back, or did not come. */
-  release(): void {
+  /** Nobody misses it any more, unless a client serves it now. */
+  forget(): void {
+    if (this.#state === 'online' || this.#service === undefined) return;
+    this.#service = undefined;
+    this.#options.onServed();
+  }
+
+  #noteEnd(): void {
+    if (this.#state !== 'online') return;
+    this.#service = this.service;
+    this.#options.onServed();
+  }
+
+  /** Its owner gave it back, or did not come. It is down from now on, unless nobody is to miss it. */
+  release(isMissed = true): void {
     this.#stopHolding();
+    this.#noteEnd();
+    if (!isMissed) this.#service = undefined;
     this.#state = 'offline';
     this.#session = undefined;
     this.#owner = undefined;

@@ -101,7 +101,8 @@ export const RELAY_ROOT = 'Is it a private CA? Name its root: --ca-file ROOT.pem
 /** The cure for a handshake that ended before a certificate was seen. */
 export function tlsCure(failure: string, name: string): string {
   if (/unrecognized_name|ALERT_UNRECOGNIZED/i.test(failure)) {
-    return `The relay there has no certificate for ${name} yet, or does not know it. On the VPS: relay cert list`;
+    const state = `No client has claimed ${name}, no token may serve it, or its certificate is not there yet`;
+    return `${state}. On the VPS: relay why https://${name}/`;
   }
   if (/WRONG_VERSION|PACKET_LENGTH|UNKNOWN_PROTOCOL/i.test(failure)) {
     return 'What listens there does not speak TLS: check the port.';

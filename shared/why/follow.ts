@@ -2,7 +2,7 @@
  * Follow: sends one real request to a public URL and follows it hop by hop: DNS, connection, TLS at this end, then what
  * the relay noted of it (messages.ts, `watch`). It says what each hop took and which one failed, with the cure.
  *
- *   dns → connect → tls → route → policy → session → stream → dial → app
+ *   dns → connect → tls → route → policy → session → stream → dial → app        (raw TCP: follow-tcp.ts)
  *
  * Where the relay cannot be asked, or does not see the request (TLS that ends at home), the error code of the answer tells
  * which hop failed; hops in between are then without a time. Owns: one socket, which it closes. Owned by: the verbs.
@@ -19,6 +19,7 @@ import { isErrorCode, TunnelError } from '../errors.js';
 import { hostnameOf } from '../hostname.js';
 import { type PassedHop, RELAY_HOPS, TRACE_FIELD } from '../messages.js';
 import { quoted } from '../printable.js';
+import { type KnownTunnel, tcpHops } from './follow-tcp.js';
 import { type Hop, type HopName, hopOf, type Way } from './way.js';
 
 /** Announces the request to the relay; `outcome` tells how it fared there. */
@@ -42,10 +43,14 @@ export interface FollowOptions {
   readonly rootCure?: string;
   /** Why there is no TLS with this name, as far as the programs that run here know. */
   readonly explain?: (name: string) => Promise<Explained | undefined>;
+  /** What the programs that run here know of the raw TCP tunnel of this URL. */
+  readonly tunnelOf?: (url: URL) => Promise<KnownTunnel | undefined>;
   readonly signal: AbortSignal;
 }
 
 export interface Explained {
+  /** Where it ends; `tls` when left out. */
+  readonly hop?: HopName;
   readonly found: string;
   readonly cure: string;
 }
@@ -64,16 +69,24 @@ export function parseWhyUrl(text: string): URL {
   const whole = /^[a-z]+:\/\//i.test(text) ? text : `https://${text}`;
   const url = URL.canParse(whole) ? new URL(whole) : undefined;
   if (url?.protocol === 'https:' && hostnameOf(url.hostname) !== undefined && url.username === '') return url;
-  throw new TunnelError('USAGE_INVALID', `URL must be like https://app.example.com/path, got ${quoted(text)}`);
+  if (url?.protocol === 'tcp:' && hostnameOf(url.hostname) !== undefined && url.port !== '') return url;
+  const like = 'https://app.example.com/path or tcp://example.com:2222';
+  throw new TunnelError('USAGE_INVALID', `URL must be like ${like}, got ${quoted(text)}`);
 }
 
 /** Rejects only when `signal` aborts. */
 export async function follow(options: FollowOptions): Promise<Way> {
   const hops: Hop[] = [];
   const sockets: Socket[] = [];
+  const isTcp = options.url.protocol === 'tcp:';
   try {
     const address = await resolveHop(options, hops);
+    const known = isTcp ? await options.tunnelOf?.(options.url).catch(() => undefined) : undefined;
     const socket = address && (await connectHop(address, options, hops, sockets));
+    if (socket && isTcp) {
+      hops.push(...(await tcpHops(socket, known, options.signal)));
+      return { url: options.url.href, hops };
+    }
     const tls = socket && (await tlsHop(socket, options, hops, sockets));
     if (tls) await requestHops(tls, options, hops);
     return { url: options.url.href, hops };
@@ -101,7 +114,7 @@ async function resolveHop(options: FollowOptions, hops: Hop[]): Promise<Address 
 
 async function connectHop(
   address: Address,
-  { signal }: FollowOptions,
+  { url, signal }: FollowOptions,
   hops: Hop[],
   sockets: Socket[],
 ): Promise<Socket | undefined> {
@@ -113,7 +126,8 @@ async function connectHop(
     return value;
   } catch (error) {
     signal.throwIfAborted();
-    const cure = `Check that the relay runs, and that the firewall of the VPS lets TCP ${address.port} in.`;
+    const cause = url.protocol === 'tcp:' ? 'a client serves the port (relay status)' : 'the relay runs';
+    const cure = `Check that ${cause}, and that the firewall of the VPS lets TCP ${address.port} in.`;
     hops.push({ hop: 'connect', state: 'FAIL', found: `${place} ${reasonOf(error)}`, cure });
     return undefined;
   }
@@ -151,7 +165,7 @@ async function tlsHop(
   } catch (error) {
     signal.throwIfAborted();
     const explained = await options.explain?.(name).catch(() => undefined);
-    hops.push(explained ? { hop: 'tls', state: 'FAIL', ...explained } : handshakeFailure(reasonOf(error), name));
+    hops.push(explained ? { hop: 'tls', ...explained, state: 'FAIL' } : handshakeFailure(reasonOf(error), name));
     return undefined;
   }
 }

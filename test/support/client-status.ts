@@ -16,6 +16,7 @@ export function clientStatus(changes: Partial<ClientStatus> = {}): ClientStatus 
     ],
     tunnels: [tunnelStatus()],
     retryInMs: undefined,
+    config: { waiting: [] },
     reconnects: 0,
     lastError: undefined,
     ...changes,

@@ -30,6 +30,7 @@ export function relayStatus(changes: Partial<RelayStatus> = {}): RelayStatus {
         name: 'home',
         public: 'https://home.example.com',
         sessionId: 's1',
+        tokenName: 'laptop',
         state: 'online',
         tls: 'relay',
         openStreams: 2,
@@ -54,6 +55,7 @@ export function adminSubject(changes: Partial<AdminSubject> = {}): AdminSubject 
     devices: () => [],
     certificates: () => relayStatus().certificates,
     renewCertificate: async () => {},
+    forgetTunnel: () => {},
     reloadCertificates: () => {},
     ...changes,
   };

@@ -2,6 +2,8 @@
  * AlertWatch: compares the relay's status with what it was, and makes alerts of the differences. It looks at the same
  * snapshot that `relay status` shows, so no other room knows of alerts.
  *
+ * A tunnel that the status no longer shows, because the operator ended it, is not missed here either.
+ *
  * Owns: one timer, and the memory. Owned by: Alerts.
  */
 import type { CertificateStatus } from '../../../shared/certs/certificates.js';
@@ -12,8 +14,6 @@ import type { AlertMemory } from './alert-memory.js';
 import { CertificateHealth, type CertificateTrouble } from './certificate-health.js';
 import { TunnelHealth, type TunnelNews } from './tunnel-health.js';
 
-/** A tunnel that has been down so long is no longer missed. */
-const FORGET_MS = 7 * 86_400_000;
 const MAX_CERTIFICATES = 10_000;
 /** Addresses that are watched. A client with a wildcard may claim ever new ones; those that are gone make room. */
 const MAX_TUNNELS = 1_000;
@@ -51,6 +51,8 @@ export class AlertWatch {
       // One that comes for the first time is no news.
       if (!this.#tunnels.has(url)) this.#tunnels.set(url, new TunnelHealth(this.#rules, undefined, nowMs));
     }
+    const missed = new Set(status.tunnels.map((tunnel) => tunnel.public));
+    for (const url of this.#tunnels.keys()) if (!missed.has(url)) this.#forget(url);
     this.#makeRoom(online);
     const news: News[] = [];
     for (const [url, health] of this.#tunnels) {
@@ -58,8 +60,7 @@ export class AlertWatch {
       const found = health.look(online.has(url), nowMs);
       if (found !== undefined)
         news.push({ ...tunnelNews(found, url, wasMs, this.#rules), share: this.#tokens.get(url) ?? '' });
-      if (health.isDown && health.unchangedMs(nowMs) > FORGET_MS) this.#forget(url);
-      else this.#memory.rememberTunnel(url, health.isDown ? 'down' : 'up');
+      this.#memory.rememberTunnel(url, health.isDown ? 'down' : 'up');
     }
     return news;
   }

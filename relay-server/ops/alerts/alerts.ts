@@ -11,7 +11,7 @@ import { AlertBudget } from './alert-budget.js';
 import { type AlertConfig, channelsOf } from './alert-config.js';
 import { AlertMemory } from './alert-memory.js';
 import { AlertWatch } from './alert-watch.js';
-import { Courier } from './courier.js';
+import { type ChannelHealth, Courier } from './courier.js';
 
 export interface AlertsOptions {
   /** The relay's own name. */
@@ -46,6 +46,11 @@ export class Alerts {
     const { log } = options;
     const couriers = channelsOf(config).map((channel) => new Courier({ channel, log }));
     return couriers.length === 0 ? undefined : new Alerts(config, couriers, options);
+  }
+
+  /** How each channel fares. */
+  get channels(): readonly ChannelHealth[] {
+    return this.#couriers.map(({ health }) => health);
   }
 
   /** Gives up what was not delivered. Safe any number of times. */

@@ -17,6 +17,12 @@ export interface CourierOptions {
   readonly retryMs?: readonly number[];
 }
 
+/** How a channel fares. */
+export interface ChannelHealth {
+  readonly name: Channel['name'];
+  readonly isFailing: boolean;
+}
+
 const MAX_QUEUE = 64;
 const RETRY_MS = [2_000, 10_000, 60_000, 300_000, 1_800_000] as const;
 
@@ -27,12 +33,18 @@ export class Courier {
   readonly #queue: Alert[] = [];
   readonly #stop = new AbortController();
   #lost = 0;
+  #isFailing = false;
   #isBusy = false;
 
   constructor({ channel, log, retryMs = RETRY_MS }: CourierOptions) {
     this.#channel = channel;
     this.#log = log;
     this.#retryMs = retryMs;
+  }
+
+  /** The channel, and whether its newest delivery failed. */
+  get health(): ChannelHealth {
+    return { name: this.#channel.name, isFailing: this.#isFailing };
   }
 
   /** Delivers it after those that wait already. */
@@ -64,6 +76,7 @@ export class Courier {
     const { event } = alert;
     for (let attempt = 0; !this.#stop.signal.aborted; attempt += 1) {
       const failure = await this.#attempt(alert);
+      this.#isFailing = failure !== undefined;
       if (failure === undefined) return;
       const waitMs = failure.mayRetry ? this.#retryMs[attempt] : undefined;
       const facts = { channel: this.#channel.name, event, reason: failure.message };

@@ -21,6 +21,9 @@ const START = 'Start it: systemctl start sallyport-relay, or relay serve';
 /** Written by systemd-timesyncd once it has set the clock. */
 const SYNCHRONIZED = '/run/systemd/timesync/synchronized';
 
+const DOWN_CURE =
+  'At home: tunnel status, tunnel doctor. One that is gone for good: relay host forget NAME, or relay token revoke NAME.';
+
 export function checkConfig(patient: RelayPatient): Finding {
   try {
     const config = readRelayConfig(patient.configFile);
@@ -128,14 +131,14 @@ function troubleOf(
 
 export function checkClients({ status }: RelayPatient): Finding {
   if (status === undefined) return skipWithout('a running relay');
-  const held = status.tunnels.filter(({ state }) => state === 'held').map((tunnel) => tunnel.public);
-  const online = status.tunnels.length - held.length;
-  if (held.length > 0) {
-    return fail(
-      'TUNNEL_OFFLINE',
-      `waiting for their clients: ${held.join(', ')}`,
-      'At home: tunnel status, tunnel doctor',
+  const down = status.tunnels.filter(({ state }) => state !== 'online');
+  const online = status.tunnels.length - down.length;
+  if (down.length > 0) {
+    const found = down.map(
+      ({ public: url, downForMs = 0, tokenName }) =>
+        `${url}: no client for ${roundedSpan(downForMs)}, token ${tokenName}`,
     );
+    return fail('TUNNEL_OFFLINE', found.join('\n'), DOWN_CURE);
   }
   if (status.sessions.length === 0) return skip('no client is connected');
   return pass(`${counted(status.sessions.length, 'session')}, ${counted(online, 'tunnel')} online`);
