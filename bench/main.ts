@@ -6,7 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { newProgram, runProgram } from '../shared/command-line.js';
+import { newProgram, runProgram } from '../shared/command/command-line.js';
 import { TunnelError } from '../shared/errors.js';
 import { onStopSignal } from '../shared/stop-signal.js';
 import {

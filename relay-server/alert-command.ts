@@ -2,7 +2,7 @@
  * `relay alert test`: sends one alert through every configured channel, and says which took it.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import type { Alert } from './ops/alerts/alert.js';

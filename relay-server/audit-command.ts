@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
 import { configForVerb } from './config-for-verb.js';

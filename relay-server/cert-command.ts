@@ -12,7 +12,7 @@ import { importCertbot } from '../shared/certs/certbot-import.js';
 import { CertificateFiles } from '../shared/certs/certificate-files.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { type CertificateStatus, wildcardOf } from '../shared/certs/certificates.js';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
 import { TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import { silentLog } from '../shared/log.js';

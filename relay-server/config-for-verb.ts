@@ -2,7 +2,7 @@
  * ConfigForVerb: decides what a mistake in relay.yaml means to a verb that needs a few options of it: who must end a token
  * now has no time for a typo elsewhere. Verbs that start or change a relay read the file strictly (relay-config.ts).
  */
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { readConfigInPart } from '../shared/config-file.js';
 import { findRelayConfig } from './find-relay-config.js';
 import { type RelayConfig, readRelay } from './relay-config.js';

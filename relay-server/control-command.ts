@@ -2,7 +2,7 @@
  * `relay reload` and `relay restart`: change a running relay without losing a visitor.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { printable } from '../shared/printable.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';
 import { askRelay } from './ops/control-socket.js';

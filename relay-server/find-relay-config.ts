@@ -4,8 +4,8 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { isCode } from '../shared/atomic-file.js';
 import { TunnelError } from '../shared/errors.js';
+import { isCode } from '../shared/files/atomic-file.js';
 
 const HERE = 'relay.yaml';
 /** Where the service has it (systemd/), then where an operator may have put it. */

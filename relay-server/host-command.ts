@@ -5,10 +5,10 @@
  * has served it misses (sessions/served-tunnels.ts); `forget` ends both. Works beside a running relay. Owns nothing.
  */
 import type { Command } from 'commander';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
+import { tableLines } from '../shared/command/terminal-text.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
-import { tableLines } from '../shared/terminal-text.js';
 import { askRelay } from './ask-relay.js';
 import { configForVerb } from './config-for-verb.js';
 import { type DoorOption, TCP_HELP } from './find-relay.js';

@@ -6,9 +6,9 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { Command } from 'commander';
-import { createFileExclusive, makePrivateFolder } from '../shared/atomic-file.js';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
 import { TunnelError } from '../shared/errors.js';
+import { createFileExclusive, makePrivateFolder } from '../shared/files/atomic-file.js';
 import { normaliseHostname } from '../shared/hostname.js';
 import { quoted } from '../shared/printable.js';
 import { configFlag } from './find-relay-config.js';

@@ -7,8 +7,8 @@
  */
 import { type Address, formatAddress, splitHostAndPort } from '../shared/address.js';
 import { asTunnelError } from '../shared/errors.js';
-import type { ListenSockets, NamedSocket } from '../shared/listen-sockets.js';
 import type { Log } from '../shared/log.js';
+import type { ListenSockets, NamedSocket } from '../shared/service/listen-sockets.js';
 import type { ListenerStatus } from './ops/relay-status.js';
 
 /** In the order in which they are opened and shown. */

@@ -2,10 +2,10 @@
 /**
  * `relay`: the public end of Sallyport. One file per verb.
  */
-import { processIo } from '../shared/command-io.js';
-import { newProgram, runProgram } from '../shared/command-line.js';
+import { processIo } from '../shared/command/command-io.js';
+import { newProgram, runProgram } from '../shared/command/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
-import { addServiceCommands } from '../shared/service-command.js';
+import { addServiceCommands } from '../shared/service/service-command.js';
 import { addAdminTokenCommands } from './admin-token-command.js';
 import { addAlertCommands } from './alert-command.js';
 import { addAuditCommands } from './audit-command.js';

@@ -3,8 +3,8 @@
  * root, who can read the file, and would not know what "permission denied" means. Owns nothing.
  */
 import { dirname } from 'node:path';
-import { isCode } from '../shared/atomic-file.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
+import { isCode } from '../shared/files/atomic-file.js';
 import { ownUser } from './ops/own-user.js';
 import { type RelayConfig, readRelayConfig } from './relay-config.js';
 

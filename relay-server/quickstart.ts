@@ -10,8 +10,8 @@
  */
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readTextFile } from '../shared/bounded-file.js';
 import { asTunnelError, exitOf } from '../shared/errors.js';
+import { readTextFile } from '../shared/files/bounded-file.js';
 import { VERSION } from '../shared/version.js';
 import { ChildProgram } from './quickstart/child-program.js';
 import { prepareFolder, type QuickstartFolder } from './quickstart/quickstart-folder.js';

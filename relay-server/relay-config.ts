@@ -6,12 +6,12 @@ import { type AccessConfig, readAccessLog } from '../shared/access-log/access-co
 import type { Address } from '../shared/address.js';
 import { type AcmeConfig, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
-import type { Fields } from '../shared/config-fields.js';
+import type { Fields } from '../shared/config/config-fields.js';
+import { choice, host, integer, listenAddress, network, orAuto, orOff } from '../shared/config/config-kinds.js';
+import type { Environment } from '../shared/config/config-secret.js';
+import { type LogConfig, readLogConfig } from '../shared/config/log-config.js';
 import { parseConfig, readConfig } from '../shared/config-file.js';
-import { choice, host, integer, listenAddress, network, orAuto, orOff } from '../shared/config-kinds.js';
-import type { Environment } from '../shared/config-secret.js';
 import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
-import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import { type AlertConfig, readAlerts } from './ops/alerts/alert-config.js';
 import { type AuditConfig, readAuditLog } from './ops/audit/audit-config.js';
 

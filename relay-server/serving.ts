@@ -7,16 +7,16 @@
  * Owns: the relay, its control socket, the watchdog, signal listeners. Owned by: serve-command.ts.
  */
 import { asTunnelError, TunnelError } from '../shared/errors.js';
-import { ListenSockets } from '../shared/listen-sockets.js';
 import type { ProgramLog } from '../shared/log.js';
+import { ListenSockets } from '../shared/service/listen-sockets.js';
 import {
   hasServiceManager,
   notifyReady,
   notifyReloading,
   notifyStatus,
   notifyStopping,
-} from '../shared/service-notify.js';
-import { ServiceWatchdog } from '../shared/service-watchdog.js';
+} from '../shared/service/service-notify.js';
+import { ServiceWatchdog } from '../shared/service/service-watchdog.js';
 import { onStopSignal } from '../shared/stop-signal.js';
 import { ControlSocket } from './ops/control-socket.js';
 import { readOwnConfig } from './own-config.js';

@@ -2,11 +2,11 @@
  * `relay status`: asks the running relay, and shows the answer as text or as JSON.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
+import { type WatchOptions, watchView } from '../shared/command/watch-view.js';
 import { fetchJson } from '../shared/fetch-json.js';
 import { printable } from '../shared/printable.js';
 import { TrafficRates } from '../shared/traffic-rates.js';
-import { type WatchOptions, watchView } from '../shared/watch-view.js';
 import { configForVerb } from './config-for-verb.js';
 import { type DoorOption, failureAt, findRelay, type RelayDoor, TCP_HELP } from './find-relay.js';
 import { CONFIG_HELP } from './find-relay-config.js';

@@ -11,7 +11,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { TunnelError } from '../shared/errors.js';
-import type { NamedSocket } from '../shared/listen-sockets.js';
+import type { NamedSocket } from '../shared/service/listen-sockets.js';
 import { thisProgram } from './this-program.js';
 
 /** A successor that needs longer is ended, and the relay goes on as it was. */

@@ -7,13 +7,13 @@
 import { X509Certificate } from 'node:crypto';
 import type { Command } from 'commander';
 import { formatAddress } from '../shared/address.js';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
+import { formatJoinLine, type JoinLine } from '../shared/command/join-line.js';
+import { tableLines } from '../shared/command/terminal-text.js';
+import { parseDuration } from '../shared/config/units.js';
 import { TunnelError } from '../shared/errors.js';
-import { formatJoinLine, type JoinLine } from '../shared/join-line.js';
 import type { LogFields } from '../shared/log-fields.js';
 import type { Secret } from '../shared/secret.js';
-import { tableLines } from '../shared/terminal-text.js';
-import { parseDuration } from '../shared/units.js';
 import { openAuthority } from './certs/local-authority.js';
 import { configForVerb } from './config-for-verb.js';
 import { CONFIG_HELP, findRelayConfig } from './find-relay-config.js';

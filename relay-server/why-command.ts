@@ -4,12 +4,12 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parseDialAddress } from '../shared/address.js';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
-import { readCertificates } from '../shared/config-kinds.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
+import { roundedSpan } from '../shared/command/terminal-text.js';
+import { readCertificates } from '../shared/config/config-kinds.js';
 import { RELAY_ROOT } from '../shared/doctor/network-findings.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { printable } from '../shared/printable.js';
-import { roundedSpan } from '../shared/terminal-text.js';
 import { type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import type { KnownTunnel } from '../shared/why/follow-tcp.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';

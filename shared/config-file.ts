@@ -21,11 +21,11 @@ import {
   Parser,
   type Scalar,
 } from 'yaml';
-import { readTextFile } from './bounded-file.js';
-import { type ConfigOption, Fields } from './config-fields.js';
-import { Problems } from './config-problems.js';
-import type { Environment } from './config-secret.js';
-import { type ConfigEntry, type ConfigNode, type ConfigScalar, emptySection } from './config-tree.js';
+import { type ConfigOption, Fields } from './config/config-fields.js';
+import { Problems } from './config/config-problems.js';
+import type { Environment } from './config/config-secret.js';
+import { type ConfigEntry, type ConfigNode, type ConfigScalar, emptySection } from './config/config-tree.js';
+import { readTextFile } from './files/bounded-file.js';
 
 /** What a program reads from one file: asks for every option that it knows. */
 export type ConfigReader<T> = (root: Fields) => T;

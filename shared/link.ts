@@ -14,7 +14,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
-import { BLOCK_BYTES } from './blocks.js';
+import { BLOCK_BYTES } from './bytes/blocks.js';
 import { asTunnelError, type ErrorCode, isErrorCode, TunnelError, wsCloseOf } from './errors.js';
 import { LinkReader, type LinkReaderOwner } from './link-reader.js';
 import { LINK_PATH, MAX_MESSAGE_BYTES, SUBPROTOCOL } from './messages.js';

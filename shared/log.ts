@@ -8,7 +8,7 @@
  */
 import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
-import type { LogConfig } from './log-config.js';
+import type { LogConfig } from './config/log-config.js';
 import { type LogFields, loggable } from './log-fields.js';
 import { logLine } from './log-text.js';
 import { printable } from './printable.js';

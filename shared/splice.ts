@@ -7,8 +7,8 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import type { BorrowedReads } from './borrowed-reads.js';
-import type { ByteStream, ByteStreamHandler } from './byte-stream.js';
+import type { BorrowedReads } from './bytes/borrowed-reads.js';
+import type { ByteStream, ByteStreamHandler } from './bytes/byte-stream.js';
 import type { Deadlines, Watched } from './deadlines.js';
 import { TunnelError } from './errors.js';
 

@@ -4,7 +4,7 @@
  * A rate is taken over at least one second, so that a screen that draws five times a second shows calm figures.
  * Owns: the newest two measurements of each tunnel. Owned by: LiveScreen, and by the verbs that watch.
  */
-import { roundedBytes } from './terminal-text.js';
+import { roundedBytes } from './command/terminal-text.js';
 
 /** What a tunnel has carried so far. */
 export interface TrafficTotals {

@@ -1,7 +1,7 @@
 /**
  * Version: what both programs call themselves. Read from package.json, the one place where the number stands.
  */
-import { readPackageFile } from './package-file.js';
+import { readPackageFile } from './files/package-file.js';
 
 /** The package's version, e.g. `0.1.0`. */
 export const VERSION: string = String(JSON.parse(readPackageFile('package.json')).version);

@@ -16,12 +16,12 @@ const everything = [...product, ...packaging, ...sourcesIn('test'), ...sourcesIn
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   '@peculiar/x509': ['relay-server/certs/local-issuer.ts'],
   'acme-client': ['shared/certs/acme-door.ts'],
-  commander: ['shared/command-line.ts'],
+  commander: ['shared/command/command-line.ts'],
   'p-retry': ['tunnel-client/client.ts'],
   pino: ['shared/log.ts'],
   tweetnacl: ['shared/token.ts'],
   ws: ['shared/link.ts'],
-  yaml: ['shared/config-edit.ts', 'shared/config-file.ts'],
+  yaml: ['shared/config-file.ts', 'shared/config/config-edit.ts'],
 };
 
 /** What the wire format of HTTP may take from Node: functions and tables that touch nothing. */
@@ -109,7 +109,7 @@ test('files are read through one door, which takes regular ones alone', () => {
   // What belongs to our own package is no stranger's.
   assert.deepEqual(
     readers.map(({ path }) => path),
-    ['shared/package-file.ts'],
+    ['shared/files/package-file.ts'],
   );
 });
 

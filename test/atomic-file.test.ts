@@ -10,7 +10,7 @@ import {
   removeFile,
   removeStaleTemporaries,
   writeFileAtomic,
-} from '../shared/atomic-file.js';
+} from '../shared/files/atomic-file.js';
 import { startNode } from './support/node-process.js';
 import { modeOf, temporaryFolder } from './support/temporary-folder.js';
 
@@ -102,7 +102,7 @@ test('a process killed at any moment leaves the old text or the new one, and its
   const folder = temporaryFolder(t);
   const file = path.join(folder, 'state');
   const code = `
-    const { writeFileAtomic } = await load('shared/atomic-file.js');
+    const { writeFileAtomic } = await load('shared/files/atomic-file.js');
     const [file] = process.argv.slice(-1);
     for (let n = 0; ; n += 1) {
       writeFileAtomic(file, String(n % 10).repeat(200_000));

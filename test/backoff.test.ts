@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TunnelError } from '../shared/errors.js';
-import { Backoff } from '../tunnel-client/backoff.js';
+import { Backoff } from '../tunnel-client/session/backoff.js';
 
 const LOST = new TunnelError('LINK_LOST', 'lost');
 

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { BorrowedReads } from '../shared/borrowed-reads.js';
+import { BorrowedReads } from '../shared/bytes/borrowed-reads.js';
 import { endConnections, listen } from './support/origins.js';
 
 const BODY = randomBytes(3 << 20);

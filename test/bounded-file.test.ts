@@ -6,7 +6,7 @@ import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openToRead, readFileBytes, readTextFile } from '../shared/bounded-file.js';
+import { openToRead, readFileBytes, readTextFile } from '../shared/files/bounded-file.js';
 import { refusalOf } from './support/config-error.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { runTool } from './support/tool-process.js';

@@ -1,7 +1,7 @@
 /** When a client makes a denied claim again. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claimRetryMs } from '../tunnel-client/claim-retry.js';
+import { claimRetryMs } from '../tunnel-client/session/claim-retry.js';
 
 const least = () => 0;
 const most = () => 1;

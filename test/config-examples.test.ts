@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parseRelayConfig, readRelay, readRelayConfig } from '../relay-server/relay-config.js';
-import type { Fields } from '../shared/config-fields.js';
+import type { Fields } from '../shared/config/config-fields.js';
 import { listOptions } from '../shared/config-file.js';
 import { readTunnel, readTunnelConfig } from '../tunnel-client/tunnel-config.js';
 import { exampleOptions, switchedOn } from './support/example-options.js';

@@ -1,9 +1,9 @@
 /** How one section is read: types, defaults, limits, and everything that is wrong told at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Fields } from '../shared/config-fields.js';
+import type { Fields } from '../shared/config/config-fields.js';
+import { listenAddress, network, orOff } from '../shared/config/config-kinds.js';
 import { listOptions, parseConfig } from '../shared/config-file.js';
-import { listenAddress, network, orOff } from '../shared/config-kinds.js';
 import { refusalOf } from './support/config-error.js';
 
 const FILE = '/etc/sallyport/some.yaml';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { formatBytes, formatDuration, parseBytes, parseDuration } from '../shared/units.js';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from '../shared/config/units.js';
 import { refusalOf, unlessRefused } from './support/config-error.js';
 
 test('durations are read in milliseconds', () => {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { caNameOf } from '../shared/certs/account-store.js';
-import { CAA_ADVICE } from '../tunnel-client/certificate-text.js';
+import { CAA_ADVICE } from '../tunnel-client/home/certificate-text.js';
 import { acmeTunnel, acmeYaml, startAcmeHome } from './support/acme-home.js';
 import { startAcmeProxy } from './support/acme-proxy.js';
 import { VAULT } from './support/home-tls.js';

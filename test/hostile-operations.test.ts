@@ -77,7 +77,7 @@ function canConnect(address: string): Promise<void> {
 }
 
 test('LISTEN_FDS that says too much costs Node none of its own descriptors', () => {
-  const module = new URL('../shared/listen-sockets.js', import.meta.url).href;
+  const module = new URL('../shared/service/listen-sockets.js', import.meta.url).href;
   const program = `const { ListenSockets } = await import('${module}');
     ListenSockets.ofProcess().close();
     setTimeout(() => console.log('alive'), 10);`;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ByteStream, ByteStreamHandler } from '../shared/byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../shared/bytes/byte-stream.js';
 import { Deadlines } from '../shared/deadlines.js';
 import { HttpConnection } from '../shared/http/http-connection.js';
 import type { HttpSite } from '../shared/http/http-site.js';

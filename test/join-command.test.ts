@@ -9,9 +9,9 @@ import test, { type TestContext } from 'node:test';
 import { Command } from 'commander';
 import fc from 'fast-check';
 import { makeCaCertificate, makeKey } from '../relay-server/certs/local-issuer.js';
-import { editConfigText, readConfigText } from '../shared/config-edit.js';
+import { formatJoinLine } from '../shared/command/join-line.js';
+import { editConfigText, readConfigText } from '../shared/config/config-edit.js';
 import { TunnelError } from '../shared/errors.js';
-import { formatJoinLine } from '../shared/join-line.js';
 import { generateToken } from '../shared/token.js';
 import { addJoinCommand } from '../tunnel-client/join-command.js';
 import { nextStep } from '../tunnel-client/join-hints.js';
@@ -260,7 +260,7 @@ test('a join line is read from a pipe until it ends, but not without a limit', a
   const { line, token } = newLine();
   const code = `
     const { runJoin } = await load('tunnel-client/join-command.js');
-    const { processIo } = await load('shared/command-io.js');
+    const { processIo } = await load('shared/command/command-io.js');
     await runJoin('-', { config: process.argv.at(-1) }, processIo()).catch((error) => console.log(error.message));`;
   const good = startNode(t, code, [config]);
   good.child.stdin?.write(line.slice(0, 40));
@@ -329,7 +329,7 @@ test('what is typed on a real terminal is not shown', async (t) => {
   const module = (name: string) => JSON.stringify(new URL(`../${name}`, import.meta.url).href);
   const code = `
     import { runJoin } from ${module('tunnel-client/join-command.js')};
-    import { processIo } from ${module('shared/command-io.js')};
+    import { processIo } from ${module('shared/command/command-io.js')};
     await runJoin(undefined, { config: process.argv.at(-1) }, processIo());
     process.exit();`;
   const program = path.join(temporaryFolder(t), 'join.mjs');

@@ -4,8 +4,8 @@ import { X509Certificate } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
 import { makeCaCertificate, makeKey } from '../relay-server/certs/local-issuer.js';
+import { formatJoinLine, type JoinLine, parseJoinLine } from '../shared/command/join-line.js';
 import { TunnelError } from '../shared/errors.js';
-import { formatJoinLine, type JoinLine, parseJoinLine } from '../shared/join-line.js';
 import { Secret } from '../shared/secret.js';
 import { generateToken } from '../shared/token.js';
 

@@ -6,8 +6,8 @@ import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { TunnelError } from '../shared/errors.js';
 import { generateToken } from '../shared/token.js';
-import { openRelayLink } from '../tunnel-client/dial-relay.js';
-import { linkFailure } from '../tunnel-client/link-failure.js';
+import { openRelayLink } from '../tunnel-client/session/dial-relay.js';
+import { linkFailure } from '../tunnel-client/session/link-failure.js';
 import { parseTunnelConfig } from '../tunnel-client/tunnel-config.js';
 import { testCertificate } from './support/test-certificate.js';
 

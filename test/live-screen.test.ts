@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import { displayWidth } from '../shared/terminal-text.js';
-import type { ClientStatus, HomeCertificate } from '../tunnel-client/client-status.js';
-import { LiveScreen } from '../tunnel-client/live-screen.js';
+import { displayWidth } from '../shared/command/terminal-text.js';
+import type { ClientStatus, HomeCertificate } from '../tunnel-client/ops/client-status.js';
+import { LiveScreen } from '../tunnel-client/screen/live-screen.js';
 import { clientStatus, tunnelStatus } from './support/client-status.js';
 import { Terminal } from './support/terminal.js';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { listenForAdmin } from '../tunnel-client/admin-listener.js';
+import { listenForAdmin } from '../tunnel-client/ops/admin-listener.js';
 import { APP, appTunnel, startAppTunnel, talkToRelay } from './support/carry.js';
 import { freePort } from './support/free-port.js';
 import { startVault, VAULT } from './support/home-tls.js';

@@ -1,7 +1,7 @@
 /** "Did you mean …?" */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { editDistance, nearestWord } from '../shared/nearest-word.js';
+import { editDistance, nearestWord } from '../shared/config/nearest-word.js';
 
 const KEYS = ['domain', 'state_dir', 'relay_url', 'relay_address', 'host', 'tls'];
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { type OriginTarget, parseOriginTarget } from '../tunnel-client/origin-target.js';
+import { type OriginTarget, parseOriginTarget } from '../tunnel-client/origin/origin-target.js';
 import { refusalOf, unlessRefused } from './support/config-error.js';
 
 const HTTP = { scheme: 'http', verifyTls: true, path: undefined } as const;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { BLOCK_BYTES, returnBlock, takeBlock } from '../shared/blocks.js';
-import { Pieces } from '../shared/pieces.js';
+import { BLOCK_BYTES, returnBlock, takeBlock } from '../shared/bytes/blocks.js';
+import { Pieces } from '../shared/bytes/pieces.js';
 
 type Step = readonly ['push' | 'copy' | 'move', number];
 

@@ -11,7 +11,7 @@ import {
   formatQuiet,
   type OutputMode,
   type PlainOutput,
-} from '../tunnel-client/plain-output.js';
+} from '../tunnel-client/screen/plain-output.js';
 
 const home = { name: 'home', url: 'https://home.example.com', origin: 'http://127.0.0.1:8123' };
 const lost = { code: 'LINK_LOST', message: 'Cannot keep link: connection reset' } as const;

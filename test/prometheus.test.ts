@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { listenForAdmin } from '../tunnel-client/admin-listener.js';
+import { listenForAdmin } from '../tunnel-client/ops/admin-listener.js';
 import { talkToRelay } from './support/carry.js';
 import { freePort } from './support/free-port.js';
 import { startVault, VAULT, vaultTunnel } from './support/home-tls.js';

@@ -8,10 +8,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { ClientStatus, HomeCertificate } from '../tunnel-client/client-status.js';
+import type { ClientStatus, HomeCertificate } from '../tunnel-client/ops/client-status.js';
+import { socketPath, statusFolder } from '../tunnel-client/ops/status-folder.js';
+import { readAllStatuses, StatusSocket } from '../tunnel-client/ops/status-socket.js';
 import { formatStatus, runStatus } from '../tunnel-client/status-command.js';
-import { socketPath, statusFolder } from '../tunnel-client/status-folder.js';
-import { readAllStatuses, StatusSocket } from '../tunnel-client/status-socket.js';
 import { clientStatus, tunnelStatus } from './support/client-status.js';
 
 async function emptyFolder(t: TestContext): Promise<string> {

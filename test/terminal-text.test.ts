@@ -10,7 +10,7 @@ import {
   roundedBytes,
   roundedSpan,
   tableLines,
-} from '../shared/terminal-text.js';
+} from '../shared/command/terminal-text.js';
 
 const anyText = fc.string({ unit: 'grapheme' });
 

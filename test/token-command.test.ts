@@ -9,7 +9,7 @@ import { addInitCommand } from '../relay-server/init-command.js';
 import { readRelayConfig } from '../relay-server/relay-config.js';
 import { TokenStore } from '../relay-server/sessions/token-store.js';
 import { addTokenCommands } from '../relay-server/token-command.js';
-import { type JoinLine, parseJoinLine } from '../shared/join-line.js';
+import { type JoinLine, parseJoinLine } from '../shared/command/join-line.js';
 import { parseToken } from '../shared/token.js';
 import { type RecordingIo, recordingIo } from './support/recording-io.js';
 import { modeOf, temporaryFolder } from './support/temporary-folder.js';

@@ -9,7 +9,7 @@ import type { CheckResult, Report } from '../shared/doctor/check.js';
 import { certificateFinding, clockFinding, isSameServer, portFinding } from '../shared/doctor/network-findings.js';
 import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
 import { runDoctor } from '../tunnel-client/doctor-command.js';
-import { StatusSocket } from '../tunnel-client/status-socket.js';
+import { StatusSocket } from '../tunnel-client/ops/status-socket.js';
 import { freePort } from './support/free-port.js';
 import { listen, startHttpOrigin } from './support/origins.js';
 import { recordingIo } from './support/recording-io.js';

@@ -2,10 +2,10 @@
  * `tunnel check`: says what is wrong with tunnel.yaml, without connecting anywhere.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { parseToken } from '../shared/token.js';
-import { checkCertificates } from './check-certificates.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
+import { checkCertificates } from './home/check-certificates.js';
 import { readTunnelConfig } from './tunnel-config.js';
 
 export interface CheckOptions {

@@ -6,8 +6,8 @@
  */
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import type { ProgramLog } from '../shared/log.js';
-import { notifyReady, notifyReloading, notifyStatus, notifyStopping } from '../shared/service-notify.js';
-import { ServiceWatchdog } from '../shared/service-watchdog.js';
+import { notifyReady, notifyReloading, notifyStatus, notifyStopping } from '../shared/service/service-notify.js';
+import { ServiceWatchdog } from '../shared/service/service-watchdog.js';
 import type { Client } from './client.js';
 import type { ConfigChanges } from './config-changes.js';
 import { ConfigWatch } from './config-watch.js';

@@ -7,7 +7,7 @@ import type { ErrorCode } from '../shared/errors.js';
 import { CodeCounts } from '../shared/metrics/code-counts.js';
 import { ExchangeMetrics } from '../shared/metrics/exchange-metrics.js';
 import type { SpliceTraffic } from '../shared/splice.js';
-import type { HomeCertificate, LastError, TunnelStatus } from './client-status.js';
+import type { HomeCertificate, LastError, TunnelStatus } from './ops/client-status.js';
 import type { TunnelSpec } from './tunnel-config.js';
 
 export class ClientTunnel {

@@ -20,10 +20,12 @@ import { CodeCounts } from '../shared/metrics/code-counts.js';
 import { ProcessMetrics } from '../shared/metrics/process-metrics.js';
 import { parseToken, type Token } from '../shared/token.js';
 import { VERSION } from '../shared/version.js';
-import { Backoff } from './backoff.js';
-import { waitsForCertificate } from './certificate-text.js';
-import { type ClientCounts, clientMetrics } from './client-metrics.js';
-import { ClientSession } from './client-session.js';
+import { ClientTunnel } from './client-tunnel.js';
+import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
+import { waitsForCertificate } from './home/certificate-text.js';
+import { HomeEdge } from './home/home-edge.js';
+import type { HomeSiteHost } from './home/home-site.js';
+import { type ClientCounts, clientMetrics } from './ops/client-metrics.js';
 import type {
   CertificateNews,
   ClientState,
@@ -31,13 +33,11 @@ import type {
   ConfigStatus,
   LastError,
   LinkStatus,
-} from './client-status.js';
-import { ClientTunnel } from './client-tunnel.js';
-import { type ConfigChanges, configChanges, withChanges } from './config-changes.js';
-import { dialRelay, type WelcomedLink } from './dial-relay.js';
-import { HomeEdge } from './home-edge.js';
-import type { HomeSiteHost } from './home-site.js';
-import { NetworkWatch } from './network-watch.js';
+} from './ops/client-status.js';
+import { Backoff } from './session/backoff.js';
+import { ClientSession } from './session/client-session.js';
+import { dialRelay, type WelcomedLink } from './session/dial-relay.js';
+import { NetworkWatch } from './session/network-watch.js';
 import type { TunnelConfig } from './tunnel-config.js';
 
 /** How often a stopping client looks whether its last stream has ended. */

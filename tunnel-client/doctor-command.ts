@@ -2,7 +2,7 @@
  * `tunnel doctor`: checks everything between the configuration and the apps, and says for each failure what to do.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
 import { type Check, exitOfReport, type Finding, resultLines, runChecks, summaryLine } from '../shared/doctor/check.js';
 import { runtimeFinding } from '../shared/doctor/runtime-finding.js';
 import { printable } from '../shared/printable.js';

@@ -4,7 +4,7 @@
  */
 import { homedir } from 'node:os';
 import * as path from 'node:path';
-import type { Environment } from '../shared/config-secret.js';
+import type { Environment } from '../shared/config/config-secret.js';
 
 /** The user's own config file, whether it exists or not. */
 export function userTunnelConfig(env: Environment = process.env): string {

@@ -2,10 +2,10 @@
 /**
  * `tunnel`: the home end of Sallyport. One file per verb.
  */
-import { processIo } from '../shared/command-io.js';
-import { newProgram, runProgram } from '../shared/command-line.js';
+import { processIo } from '../shared/command/command-io.js';
+import { newProgram, runProgram } from '../shared/command/command-line.js';
 import { freeBuffersAtOnce } from '../shared/garbage-collection.js';
-import { addServiceCommands } from '../shared/service-command.js';
+import { addServiceCommands } from '../shared/service/service-command.js';
 import { addCheckCommand } from './check-command.js';
 import { addDoctorCommand } from './doctor-command.js';
 import { addJoinCommand } from './join-command.js';

@@ -7,7 +7,7 @@
  */
 import { homedir } from 'node:os';
 import * as path from 'node:path';
-import type { Environment } from '../shared/config-secret.js';
+import type { Environment } from '../shared/config/config-secret.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
 
 /** An absolute folder; without a config file the user's own. */

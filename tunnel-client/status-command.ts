@@ -2,17 +2,17 @@
  * `tunnel status`: shows every running client of this user, as a table or as JSON.
  */
 import type { Command } from 'commander';
-import type { CommandIo } from '../shared/command-io.js';
+import type { CommandIo } from '../shared/command/command-io.js';
+import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/command/terminal-text.js';
+import { type WatchOptions, watchView } from '../shared/command/watch-view.js';
 import { exitOf, TunnelError } from '../shared/errors.js';
 import { printable } from '../shared/printable.js';
-import { counted, roundedBytes, roundedSpan, tableLines } from '../shared/terminal-text.js';
 import { rateCells, TrafficRates } from '../shared/traffic-rates.js';
-import { type WatchOptions, watchView } from '../shared/watch-view.js';
-import { CAA_ADVICE, CAA_UNNAMED, certificateText, waitsForCertificate } from './certificate-text.js';
-import type { ClientStatus, LastError, TunnelStatus } from './client-status.js';
 import { configLines } from './config-text.js';
 import { cureOf } from './cures.js';
-import { readAllStatuses } from './status-socket.js';
+import { CAA_ADVICE, CAA_UNNAMED, certificateText, waitsForCertificate } from './home/certificate-text.js';
+import type { ClientStatus, LastError, TunnelStatus } from './ops/client-status.js';
+import { readAllStatuses } from './ops/status-socket.js';
 
 export interface StatusOptions extends WatchOptions {
   /** Where the status sockets are; by default the folder of this user. */

@@ -10,8 +10,7 @@ import type { Address } from '../shared/address.js';
 import { type AcmeConfig, type AcmePlace, readAcme } from '../shared/certs/acme-config.js';
 import { directoryUrlOf } from '../shared/certs/acme-issuer.js';
 import type { PairFiles } from '../shared/certs/certificate-pair.js';
-import type { Fields } from '../shared/config-fields.js';
-import { parseConfig, readConfig } from '../shared/config-file.js';
+import type { Fields } from '../shared/config/config-fields.js';
 import {
   certificateFile,
   choice,
@@ -21,16 +20,17 @@ import {
   listenAddress,
   orOff,
   textKind,
-} from '../shared/config-kinds.js';
-import type { Environment } from '../shared/config-secret.js';
+} from '../shared/config/config-kinds.js';
+import type { Environment } from '../shared/config/config-secret.js';
+import { type LogConfig, readLogConfig } from '../shared/config/log-config.js';
+import { parseConfig, readConfig } from '../shared/config-file.js';
 import { TunnelError } from '../shared/errors.js';
 import { HTTP2_MODES, type Http2Mode } from '../shared/http2/http2-mode.js';
-import { type LogConfig, readLogConfig } from '../shared/log-config.js';
 import type { TlsMode } from '../shared/messages.js';
 import type { Secret } from '../shared/secret.js';
-import { type OriginTarget, parseOriginTarget } from './origin-target.js';
+import { type OriginTarget, parseOriginTarget } from './origin/origin-target.js';
 import { type ProxyChoice, proxyChoiceKind } from './proxy/link-proxy.js';
-import { parseRelayUrl } from './relay-url.js';
+import { parseRelayUrl } from './session/relay-url.js';
 import { defaultStateDir } from './state-folder.js';
 import {
   type Overrides,

@@ -7,15 +7,15 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Address, parseDialAddress, portOf } from '../shared/address.js';
-import { readCertificates } from '../shared/config-kinds.js';
-import { type Environment, readSecretFile } from '../shared/config-secret.js';
+import { readCertificates } from '../shared/config/config-kinds.js';
+import { type Environment, readSecretFile } from '../shared/config/config-secret.js';
 import { asTunnelError, TunnelError } from '../shared/errors.js';
 import { normalisePattern } from '../shared/hostname.js';
 import type { TlsMode } from '../shared/messages.js';
 import { quoted } from '../shared/printable.js';
 import { Secret } from '../shared/secret.js';
-import { type OriginTarget, parseOriginTarget } from './origin-target.js';
-import { parseRelayUrl } from './relay-url.js';
+import { type OriginTarget, parseOriginTarget } from './origin/origin-target.js';
+import { parseRelayUrl } from './session/relay-url.js';
 
 /** What the command line says, as it was typed; relative paths count from the working folder. */
 export interface TunnelOverrides {

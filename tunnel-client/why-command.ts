@@ -3,17 +3,17 @@
  */
 import type { Command } from 'commander';
 import { parseDialAddress } from '../shared/address.js';
-import { asUsage, type CommandIo } from '../shared/command-io.js';
+import { asUsage, type CommandIo } from '../shared/command/command-io.js';
 import { publicAnd } from '../shared/doctor/reach.js';
 import { printable } from '../shared/printable.js';
 import { type Announce, type Explained, follow, parseWhyUrl } from '../shared/why/follow.js';
 import type { KnownTunnel } from '../shared/why/follow-tcp.js';
 import { exitOfWay, wayLines } from '../shared/why/way.js';
-import { certificateText, isUsable } from './certificate-text.js';
-import type { ClientStatus } from './client-status.js';
 import { Errand } from './doctor/errand.js';
 import { userTunnelConfig } from './find-tunnel-config.js';
-import { readAllStatuses } from './status-socket.js';
+import { certificateText, isUsable } from './home/certificate-text.js';
+import type { ClientStatus } from './ops/client-status.js';
+import { readAllStatuses } from './ops/status-socket.js';
 import { readTunnelConfig, type TunnelConfig } from './tunnel-config.js';
 
 export interface WhyOptions {

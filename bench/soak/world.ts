@@ -14,8 +14,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { makeGrants } from '../../relay-server/sessions/grants.js';
 import { TokenStore } from '../../relay-server/sessions/token-store.js';
-import { makePrivateFolder } from '../../shared/atomic-file.js';
 import { TunnelError } from '../../shared/errors.js';
+import { makePrivateFolder } from '../../shared/files/atomic-file.js';
 import { Forwarder } from './forwarder.js';
 import { SoakOrigin } from './origin.js';
 

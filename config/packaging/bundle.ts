@@ -44,7 +44,7 @@ export async function bundle(program: Program): Promise<Bundle> {
     metafile: true,
     write: false,
     logLevel: 'warning',
-    // It would be undefined. A module that needs a file of the package asks shared/package-file.ts.
+    // It would be undefined. A module that needs a file of the package asks shared/files/package-file.ts.
     logOverride: { 'empty-import-meta': 'error' },
   });
   const paths = Object.keys(metafile.inputs);
@@ -68,10 +68,10 @@ const embeddable: Plugin = {
   },
 };
 
-/** What shared/package-file.ts is asked for, beside package.json. */
+/** What shared/files/package-file.ts is asked for, beside package.json. */
 const EMBEDDED = [UNITS, 'config/openapi'];
 
-/** Stands for shared/package-file.ts: the texts are in it. */
+/** Stands for shared/files/package-file.ts: the texts are in it. */
 function packageFileModule(): string {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const texts: Record<string, string> = { 'package.json': JSON.stringify({ version }) };

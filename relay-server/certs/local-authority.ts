@@ -8,9 +8,9 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { checkPrivate, createFileExclusive, isCode, makePrivateFolder } from '../../shared/atomic-file.js';
-import { readFileBytes } from '../../shared/bounded-file.js';
 import { TunnelError } from '../../shared/errors.js';
+import { checkPrivate, createFileExclusive, isCode, makePrivateFolder } from '../../shared/files/atomic-file.js';
+import { readFileBytes } from '../../shared/files/bounded-file.js';
 
 const DAY_MS = 86_400_000;
 const LIFE_MS = 3_653 * DAY_MS;

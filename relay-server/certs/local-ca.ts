@@ -15,8 +15,6 @@ import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { SecureContext } from 'node:tls';
-import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/atomic-file.js';
-import { readFileBytes } from '../../shared/bounded-file.js';
 import {
   type CertificateLog,
   type CertificateSource,
@@ -26,6 +24,8 @@ import {
 } from '../../shared/certs/certificates.js';
 import { serverContext } from '../../shared/certs/server-context.js';
 import { asTunnelError } from '../../shared/errors.js';
+import { isCode, makePrivateFolder, removeStaleTemporaries, writeFileAtomic } from '../../shared/files/atomic-file.js';
+import { readFileBytes } from '../../shared/files/bounded-file.js';
 import { normalisePattern } from '../../shared/hostname.js';
 import { expiryOf, type KeyAndCertificate, localCaFile, localCaFolder, openAuthority } from './local-authority.js';
 

@@ -18,10 +18,10 @@ import {
   type IssuedCertificate,
   wildcardOf,
 } from '../../shared/certs/certificates.js';
+import { roundedSpan } from '../../shared/command/terminal-text.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { shortened } from '../../shared/printable.js';
-import { roundedSpan } from '../../shared/terminal-text.js';
 import type { RelayConfig } from '../relay-config.js';
 import { LocalCa } from './local-ca.js';
 

@@ -6,8 +6,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../../shared/errors.js';
-import type { NamedSocket } from '../../shared/listen-sockets.js';
 import type { Log } from '../../shared/log.js';
+import type { NamedSocket } from '../../shared/service/listen-sockets.js';
 import { abortSocket } from '../../shared/splice.js';
 import type { Tunnel } from '../sessions/tunnel.js';
 import { carryVisit, type OnCarried } from './carry-visit.js';

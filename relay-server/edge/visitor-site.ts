@@ -5,7 +5,7 @@
  * The hostname in the TLS handshake decided which certificate was shown; a request for another tunnel on the same
  * connection is misdirected (RFC 9110 §15.5.20), whatever its Host says.
  */
-import type { ByteStream } from '../../shared/byte-stream.js';
+import type { ByteStream } from '../../shared/bytes/byte-stream.js';
 import type { Deadlines } from '../../shared/deadlines.js';
 import { type ErrorCode, TunnelError } from '../../shared/errors.js';
 import { forwardedHost, forwardedNode } from '../../shared/http/forwarded-fields.js';

@@ -19,8 +19,8 @@ import {
 } from '../../shared/admin-server.js';
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
 import { asTunnelError } from '../../shared/errors.js';
+import { readPackageFile } from '../../shared/files/package-file.js';
 import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
-import { readPackageFile } from '../../shared/package-file.js';
 import type { Secret } from '../../shared/secret.js';
 import { certificateEntry } from './certificate-report.js';
 import type { DeviceEntry } from './device-report.js';

@@ -7,9 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Address, networkMatcher } from '../../shared/address.js';
-import { createFileExclusive, writeFileAtomic } from '../../shared/atomic-file.js';
-import { readSecretFile } from '../../shared/config-secret.js';
+import { readSecretFile } from '../../shared/config/config-secret.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
+import { createFileExclusive, writeFileAtomic } from '../../shared/files/atomic-file.js';
 import type { Log } from '../../shared/log.js';
 import type { Secret } from '../../shared/secret.js';
 

@@ -3,8 +3,8 @@
  * say the same. Pure functions; own nothing.
  */
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
+import { counted, roundedSpan, tableLines } from '../../shared/command/terminal-text.js';
 import { printable } from '../../shared/printable.js';
-import { counted, roundedSpan, tableLines } from '../../shared/terminal-text.js';
 
 const DAY_MS = 86_400_000;
 const HEAD = ['NAME', 'STATE', 'ISSUER', 'EXPIRES', 'RENEWAL'];

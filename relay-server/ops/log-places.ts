@@ -7,8 +7,8 @@
 import { statSync } from 'node:fs';
 import { access, constants, mkdir, open, stat } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
-import { isCode, makePrivateFolder } from '../../shared/atomic-file.js';
 import { TunnelError } from '../../shared/errors.js';
+import { isCode, makePrivateFolder } from '../../shared/files/atomic-file.js';
 import type { RelayConfig } from '../relay-config.js';
 import { auditFiles } from './audit/audit-files.js';
 import { ownUser } from './own-user.js';

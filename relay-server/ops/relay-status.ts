@@ -3,10 +3,10 @@
  * A plain snapshot: whoever shows it holds no reference into the relay. Never holds a secret.
  */
 import type { CertificateStatus } from '../../shared/certs/certificates.js';
+import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/command/terminal-text.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import type { TlsMode } from '../../shared/messages.js';
 import { printable } from '../../shared/printable.js';
-import { counted, roundedBytes, roundedSpan, tableLines } from '../../shared/terminal-text.js';
 import { type Rate, rateCells } from '../../shared/traffic-rates.js';
 import { relayCureOf } from './relay-cures.js';
 

@@ -12,8 +12,8 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { makePrivateFolder, writeFileAtomic } from '../../shared/atomic-file.js';
-import { readTextFile } from '../../shared/bounded-file.js';
+import { makePrivateFolder, writeFileAtomic } from '../../shared/files/atomic-file.js';
+import { readTextFile } from '../../shared/files/bounded-file.js';
 import { parseToken } from '../../shared/token.js';
 import { localCaFile } from '../certs/local-authority.js';
 import { type RelayListeners, readRelayConfig } from '../relay-config.js';

@@ -2,7 +2,7 @@
  * Welcome: decides what a person reads when the quickstart is up. Pure: facts in, text out.
  */
 import { STATUS_CODES } from 'node:http';
-import { tableLines } from '../../shared/terminal-text.js';
+import { tableLines } from '../../shared/command/terminal-text.js';
 import type { VisitResult } from './visit.js';
 
 export interface WelcomeFacts {

@@ -4,7 +4,7 @@
  *
  * Owns: its mux stream. Owned by: the exchange or splice that uses it.
  */
-import type { ByteStream, ByteStreamHandler } from '../../shared/byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../../shared/bytes/byte-stream.js';
 import { codeOfVerdict, TunnelError, VERDICT_CONNECTED } from '../../shared/errors.js';
 import type { RelayHop } from '../../shared/messages.js';
 import type { MuxStream } from '../../shared/mux/stream.js';

@@ -11,15 +11,15 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { TunnelError } from '../../shared/errors.js';
 import {
   checkPrivate,
   makePrivateFolder,
   removeFile,
   removeStaleTemporaries,
   writeFileAtomic,
-} from '../../shared/atomic-file.js';
-import { readTextFile } from '../../shared/bounded-file.js';
-import { TunnelError } from '../../shared/errors.js';
+} from '../../shared/files/atomic-file.js';
+import { readTextFile } from '../../shared/files/bounded-file.js';
 import { hostnameOf } from '../../shared/hostname.js';
 import type { TlsMode } from '../../shared/messages.js';
 import { wildcardAbove } from './routes.js';

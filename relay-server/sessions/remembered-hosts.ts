@@ -9,9 +9,9 @@
  * that cannot be read counts as empty.
  */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../shared/atomic-file.js';
-import { readTextFile } from '../../shared/bounded-file.js';
 import { TunnelError } from '../../shared/errors.js';
+import { writeFileAtomic } from '../../shared/files/atomic-file.js';
+import { readTextFile } from '../../shared/files/bounded-file.js';
 import { hostnameOf } from '../../shared/hostname.js';
 
 const FILE = 'hosts.json';

@@ -7,9 +7,9 @@
  * more than comfort, so one that cannot be read counts as empty.
  */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../shared/atomic-file.js';
-import { readTextFile } from '../../shared/bounded-file.js';
 import { asTunnelError } from '../../shared/errors.js';
+import { writeFileAtomic } from '../../shared/files/atomic-file.js';
+import { readTextFile } from '../../shared/files/bounded-file.js';
 import type { Log } from '../../shared/log.js';
 import type { Service, Tunnel } from './tunnel.js';
 

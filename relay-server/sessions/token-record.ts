@@ -5,9 +5,10 @@
  * is strict, also about keys that nobody knows: a limit written by a newer relay must not be dropped silently.
  * Pure but for the file that it is told to read. Owned by: TokenStore.
  */
-import { checkPrivate } from '../../shared/atomic-file.js';
-import { readTextFile } from '../../shared/bounded-file.js';
+
 import { TunnelError } from '../../shared/errors.js';
+import { checkPrivate } from '../../shared/files/atomic-file.js';
+import { readTextFile } from '../../shared/files/bounded-file.js';
 import { isPublicKey, isTokenId } from '../../shared/token.js';
 import { type Grants, readGrants } from './grants.js';
 

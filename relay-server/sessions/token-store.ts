@@ -1,7 +1,7 @@
 /**
  * TokenStore: decides where tokens live and how they change: one file per token in `<stateDir>/tokens/<name>.json`.
  *
- * Every change is one file that appears, is replaced or goes in one step (shared/atomic-file.ts), so the verbs of
+ * Every change is one file that appears, is replaced or goes in one step (shared/files/atomic-file.ts), so the verbs of
  * `relay token` need no lock and work beside a running relay, which sees them through `watch`. Two processes that create
  * the same name: exactly one wins. A rotate that races a revoke may win over it; both are acts of the same operator.
  *
@@ -9,6 +9,7 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { TunnelError } from '../../shared/errors.js';
 import {
   checkPrivate,
   createFileExclusive,
@@ -17,8 +18,7 @@ import {
   removeFile,
   removeStaleTemporaries,
   writeFileAtomic,
-} from '../../shared/atomic-file.js';
-import { TunnelError } from '../../shared/errors.js';
+} from '../../shared/files/atomic-file.js';
 import type { Secret } from '../../shared/secret.js';
 import { generateToken } from '../../shared/token.js';
 import type { Grants } from './grants.js';

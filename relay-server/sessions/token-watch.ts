@@ -11,8 +11,8 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { isCode } from '../../shared/atomic-file.js';
 import { asTunnelError, TunnelError } from '../../shared/errors.js';
+import { isCode } from '../../shared/files/atomic-file.js';
 import { isExpired, readTokenFile, type TokenRecord } from './token-record.js';
 
 const SUFFIX = '.json';

@@ -8,12 +8,12 @@
  *
  * Owns: one timer while held, and the waiting visitors. Owned by: Routes.
  */
-import type { ByteStream } from '../../shared/byte-stream.js';
+import type { ByteStream } from '../../shared/bytes/byte-stream.js';
+import { roundedSpan } from '../../shared/command/terminal-text.js';
 import { TunnelError } from '../../shared/errors.js';
 import type { Claim, TlsMode } from '../../shared/messages.js';
 import { ExchangeMetrics } from '../../shared/metrics/exchange-metrics.js';
 import { type Opening, sharedTurnsOf, writeOpening } from '../../shared/opening.js';
-import { roundedSpan } from '../../shared/terminal-text.js';
 import { OriginStream, type Traffic, type VisitTrace } from './origin-stream.js';
 import type { Session, SessionOwner } from './session.js';
 

@@ -8,8 +8,8 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { returnBlock, takeBlock } from '../../shared/blocks.js';
-import { BorrowedReads } from '../../shared/borrowed-reads.js';
+import { returnBlock, takeBlock } from '../../shared/bytes/blocks.js';
+import { BorrowedReads } from '../../shared/bytes/borrowed-reads.js';
 import type { Deadlines, Watched } from '../../shared/deadlines.js';
 import { LINK_EXPORTER_BYTES, LINK_EXPORTER_LABEL } from '../../shared/link.js';
 import { greetingBytes, type SignalKind } from './hop-wire.js';

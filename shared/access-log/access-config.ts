@@ -2,8 +2,8 @@
  * AccessConfig: decides the options of section `access_log`, which both programs have.
  */
 import * as path from 'node:path';
-import type { Fields } from '../config-fields.js';
-import { text } from '../config-kinds.js';
+import type { Fields } from '../config/config-fields.js';
+import { text } from '../config/config-kinds.js';
 
 export interface AccessConfig {
   /** `stdout` at the relay only, `stderr` at the client only, whose stdout is its answer. */

@@ -13,7 +13,7 @@ import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import * as path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { isCode } from '../atomic-file.js';
+import { isCode } from '../files/atomic-file.js';
 
 export interface SinkOptions {
   /** An absolute path, or one of the process's own streams. */

@@ -11,6 +11,7 @@
 import { createPrivateKey } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { TunnelError } from '../errors.js';
 import {
   checkPrivate,
   createFileExclusive,
@@ -18,9 +19,8 @@ import {
   makePrivateFolder,
   removeFile,
   writeFileAtomic,
-} from '../atomic-file.js';
-import { readFileBytes } from '../bounded-file.js';
-import { TunnelError } from '../errors.js';
+} from '../files/atomic-file.js';
+import { readFileBytes } from '../files/bounded-file.js';
 import { Secret } from '../secret.js';
 import { makePrivateKey } from './private-key.js';
 

@@ -4,8 +4,8 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import type { Fields } from '../config-fields.js';
-import { readCertificates } from '../config-kinds.js';
+import type { Fields } from '../config/config-fields.js';
+import { readCertificates } from '../config/config-kinds.js';
 import { asTunnelError, TunnelError } from '../errors.js';
 import { quoted } from '../printable.js';
 import type { AcmeConfig } from './acme-config.js';

@@ -4,8 +4,8 @@
  */
 import { isIP } from 'node:net';
 import { type Address, formatAddress, parseDialAddress } from '../address.js';
-import type { Default, Fields } from '../config-fields.js';
-import { choice, dialAddress, textKind } from '../config-kinds.js';
+import type { Default, Fields } from '../config/config-fields.js';
+import { choice, dialAddress, textKind } from '../config/config-kinds.js';
 import { TunnelError } from '../errors.js';
 import { normalisePattern } from '../hostname.js';
 import { quoted } from '../printable.js';

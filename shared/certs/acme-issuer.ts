@@ -6,8 +6,9 @@
  * its own connection, ended by the caller's signal or after `orderTimeoutMs`. Owns: nothing between two orders. Owned by:
  * the one who keeps certificates.
  */
-import { readTextFile } from '../bounded-file.js';
+
 import { TunnelError } from '../errors.js';
+import { readTextFile } from '../files/bounded-file.js';
 import type { Log } from '../log.js';
 import { type AccountStore, caNameOf, type StoredAccount } from './account-store.js';
 import { AcmeConnection, directoryFrom, type ExternalAccount } from './acme-connection.js';

@@ -4,8 +4,8 @@
  */
 import { createPrivateKey } from 'node:crypto';
 import * as path from 'node:path';
-import { readTextFile } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
+import { readTextFile } from '../files/bounded-file.js';
 import { hostnameOf } from '../hostname.js';
 import { Secret } from '../secret.js';
 import type { CertificateStore } from './certificate-store.js';

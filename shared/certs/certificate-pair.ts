@@ -4,8 +4,8 @@
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import type { SecureContext } from 'node:tls';
-import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
+import { readFileBytes } from '../files/bounded-file.js';
 import { hostnameOf } from '../hostname.js';
 import { serverContext } from './server-context.js';
 

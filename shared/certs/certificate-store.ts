@@ -15,6 +15,7 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { TunnelError } from '../errors.js';
 import {
   checkPrivate,
   isCode,
@@ -22,9 +23,8 @@ import {
   removeFile,
   removeStaleTemporaries,
   writeFileAtomic,
-} from '../atomic-file.js';
-import { readFileBytes } from '../bounded-file.js';
-import { TunnelError } from '../errors.js';
+} from '../files/atomic-file.js';
+import { readFileBytes } from '../files/bounded-file.js';
 import { hostnameMatches } from '../hostname.js';
 import { Secret } from '../secret.js';
 import { type ChosenCas, isFormer, mayServe } from './chosen-cas.js';

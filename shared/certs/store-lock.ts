@@ -9,9 +9,9 @@
 import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { hostname as machine } from 'node:os';
-import { createFileExclusive, isCode } from '../atomic-file.js';
-import { readFileBytes } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
+import { createFileExclusive, isCode } from '../files/atomic-file.js';
+import { readFileBytes } from '../files/bounded-file.js';
 import { pause } from './time-limit.js';
 
 const BEAT_MS = 2_000;

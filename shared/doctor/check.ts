@@ -5,9 +5,10 @@
  * Checks run one after another, because a later one builds on what an earlier one found; each has CHECK_MS, and one that
  * throws has failed. Owns nothing. Used by: the verbs `tunnel doctor` and `relay doctor`.
  */
+
+import { padded } from '../command/terminal-text.js';
 import { asTunnelError, type ErrorCode, exitOf } from '../errors.js';
 import { printable } from '../printable.js';
-import { padded } from '../terminal-text.js';
 
 export interface Finding {
   readonly state: 'PASS' | 'FAIL' | 'SKIP';

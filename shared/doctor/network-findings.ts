@@ -4,7 +4,7 @@
  */
 import { lookup } from 'node:dns/promises';
 import { type Address, formatAddress } from '../address.js';
-import { counted, roundedSpan } from '../terminal-text.js';
+import { counted, roundedSpan } from '../command/terminal-text.js';
 import { type Finding, fail, orAborted, pass, skip } from './check.js';
 import type { Reached, SeenCertificate } from './reach.js';
 

@@ -10,8 +10,8 @@ import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, rootCertificates, type TLSSocket } from 'node:tls';
 import type { Address } from '../address.js';
-import { readTextFile } from '../bounded-file.js';
 import { TunnelError } from '../errors.js';
+import { readTextFile } from '../files/bounded-file.js';
 
 export interface ReachOptions {
   /** The name for SNI and Host. */

@@ -12,7 +12,7 @@
  * Owns: the visitor's socket and the stream. Owned by: nobody but the socket; `drain` and `destroy` end it from outside.
  */
 import type { Socket } from 'node:net';
-import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../bytes/byte-stream.js';
 import type { Watched } from '../deadlines.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
 import { Splice, type SpliceTraffic } from '../splice.js';

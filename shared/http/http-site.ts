@@ -2,7 +2,7 @@
  * HttpSite: what an HTTP connection needs of whoever accepted it: limits, where requests go, what origins are told.
  * The relay has one for its visitors; a client that terminates TLS itself can have another.
  */
-import type { ByteStream } from '../byte-stream.js';
+import type { ByteStream } from '../bytes/byte-stream.js';
 import type { Deadlines } from '../deadlines.js';
 import type { ErrorCode } from '../errors.js';
 import type { HeadLimits } from './head-buffer.js';

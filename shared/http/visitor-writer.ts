@@ -7,8 +7,8 @@
  * Owns: what is queued, one block on its way, one immediate. Owned by: HttpConnection, which owns the socket.
  */
 import type { Socket } from 'node:net';
-import { BLOCK_BYTES, returnBlock, takeBlock } from '../blocks.js';
-import { Pieces } from '../pieces.js';
+import { BLOCK_BYTES, returnBlock, takeBlock } from '../bytes/blocks.js';
+import { Pieces } from '../bytes/pieces.js';
 
 /** Up to here nothing waits for more. */
 const LITTLE_BYTES = 12 * 1024;

@@ -12,7 +12,7 @@
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
-import type { ByteStream } from '../byte-stream.js';
+import type { ByteStream } from '../bytes/byte-stream.js';
 import type { Watched } from '../deadlines.js';
 import { TunnelError } from '../errors.js';
 import type { FieldPairs } from '../http/field-lines.js';

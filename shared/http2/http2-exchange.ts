@@ -12,7 +12,7 @@
  * Owns: the visitor's HTTP/2 stream, and the stream to the origin until it is handed back. Owned by: Http2Connection.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../bytes/byte-stream.js';
 import { asTunnelError, type ErrorCode, TunnelError } from '../errors.js';
 import { errorAnswer } from '../http/error-response.js';
 import { Exchange } from '../http/exchange.js';

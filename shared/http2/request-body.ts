@@ -9,7 +9,7 @@
  * Owned by: Http2Exchange.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { ByteStream } from '../byte-stream.js';
+import type { ByteStream } from '../bytes/byte-stream.js';
 import { TunnelError } from '../errors.js';
 import { type BodyFraming, CHUNK_TAIL, chunkHead, LAST_CHUNK } from '../http/body.js';
 import { readTrailerLines } from './read-request.js';

@@ -5,7 +5,7 @@
  *
  * Owns: the streams while they rest. Owned by: Http2Connection.
  */
-import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../bytes/byte-stream.js';
 import type { HttpRoute } from '../http/http-site.js';
 
 /** A browser rarely has more requests at a time. */

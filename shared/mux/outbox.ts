@@ -6,7 +6,7 @@
  *
  * Owns: the batch on its way. Owned by: MuxSession.
  */
-import { returnBlock, takeBlock } from '../blocks.js';
+import { returnBlock, takeBlock } from '../bytes/blocks.js';
 
 /** Batches up to this size come from Node's own pool: they are not worth a block. */
 const SMALL_BYTES = 4 * 1024;

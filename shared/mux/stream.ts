@@ -10,8 +10,9 @@
  *
  * Owns: its two queues and its receive window. Owned by: MuxSession, which it knows only as a StreamOwner.
  */
+
+import { Pieces } from '../bytes/pieces.js';
 import { TunnelError } from '../errors.js';
-import { Pieces } from '../pieces.js';
 import { FLAG_ACK, FLAG_SYN, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from './frame.js';
 import { ReceiveWindow, type WindowLender } from './receive-window.js';
 import { Waiting } from './waiting.js';

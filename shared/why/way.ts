@@ -2,11 +2,12 @@
  * Way: how a followed request is told: which code belongs to which hop, what to do about it, and the lines for a terminal.
  * Pure; owns nothing.
  */
+
+import { padded } from '../command/terminal-text.js';
 import type { ErrorCode } from '../errors.js';
 import { errorTexts } from '../http/error-texts.js';
 import { RELAY_HOPS, type RelayHop } from '../messages.js';
 import { printable } from '../printable.js';
-import { padded } from '../terminal-text.js';
 
 export type HopName = 'dns' | 'connect' | 'tls' | RelayHop;
 

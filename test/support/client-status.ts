@@ -1,5 +1,5 @@
 /** Snapshots of a client for tests of the faces that show them. */
-import type { ClientStatus, TunnelStatus } from '../../tunnel-client/client-status.js';
+import type { ClientStatus, TunnelStatus } from '../../tunnel-client/ops/client-status.js';
 
 /** A client that serves `home`, with whatever a test changes. */
 export function clientStatus(changes: Partial<ClientStatus> = {}): ClientStatus {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
-import type { ByteStream, ByteStreamHandler } from '../../shared/byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../../shared/bytes/byte-stream.js';
 import { Deadlines } from '../../shared/deadlines.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import { HttpConnection } from '../../shared/http/http-connection.js';

@@ -1,5 +1,5 @@
 /** A terminal for verbs under test: keeps what they say, answers what they ask. */
-import type { CommandIo } from '../../shared/command-io.js';
+import type { CommandIo } from '../../shared/command/command-io.js';
 import { Secret } from '../../shared/secret.js';
 
 export interface RecordingIo extends CommandIo {

@@ -19,7 +19,7 @@ import {
 } from '../../shared/messages.js';
 import { WindowBudget } from '../../shared/mux/window-budget.js';
 import { parseToken } from '../../shared/token.js';
-import { dialRelay, type WelcomedLink } from '../dial-relay.js';
+import { dialRelay, type WelcomedLink } from '../session/dial-relay.js';
 import type { TunnelConfig, TunnelSpec } from '../tunnel-config.js';
 
 export interface ErrandOptions {

@@ -3,11 +3,11 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { counted } from '../../shared/command/terminal-text.js';
 import { type Finding, fail, pass, skip } from '../../shared/doctor/check.js';
 import { asTunnelError } from '../../shared/errors.js';
-import { counted } from '../../shared/terminal-text.js';
 import { parseToken } from '../../shared/token.js';
-import { isPrivateFolder, statusFolder } from '../status-folder.js';
+import { isPrivateFolder, statusFolder } from '../ops/status-folder.js';
 import { readTunnelConfig } from '../tunnel-config.js';
 import type { Patient } from './patient.js';
 

@@ -12,7 +12,7 @@ import { reasonOf } from '../../shared/doctor/reach.js';
 import { asTunnelError } from '../../shared/errors.js';
 import { originProxyHeader, readOpening, writeOpening } from '../../shared/opening.js';
 import { stateAndCure } from '../cures.js';
-import { dialOrigin } from '../dial-origin.js';
+import { dialOrigin } from '../origin/dial-origin.js';
 import type { TunnelSpec } from '../tunnel-config.js';
 
 const DIAL_MS = 5_000;

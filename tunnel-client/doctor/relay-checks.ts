@@ -3,6 +3,7 @@
  * clock, WebSocket, token, version, grants. Where a proxy makes the connections, it resolves the name, too.
  */
 import type { Socket } from 'node:net';
+import { counted } from '../../shared/command/terminal-text.js';
 import { type Finding, fail, pass, skip } from '../../shared/doctor/check.js';
 import {
   addressesOf,
@@ -15,12 +16,11 @@ import {
 import { publicAnd, reach } from '../../shared/doctor/reach.js';
 import { asTunnelError, type TunnelError } from '../../shared/errors.js';
 import type { Probed } from '../../shared/messages.js';
-import { counted } from '../../shared/terminal-text.js';
 import { AGENT } from '../../shared/version.js';
 import { stateAndCure } from '../cures.js';
+import { readAllStatuses } from '../ops/status-socket.js';
 import { connectThrough } from '../proxy/connect-through.js';
 import { type LinkProxy, linkProxy, proxyText, relayAddressOf, whyNoProxy } from '../proxy/link-proxy.js';
-import { readAllStatuses } from '../status-socket.js';
 import type { TunnelConfig } from '../tunnel-config.js';
 import { Errand } from './errand.js';
 import { type Patient, skipWithout } from './patient.js';

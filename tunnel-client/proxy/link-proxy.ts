@@ -7,8 +7,8 @@
  */
 import { isIP } from 'node:net';
 import { type Address, formatAddress, hostOf, networkMatcher, portOf } from '../../shared/address.js';
-import { textKind } from '../../shared/config-kinds.js';
-import type { Environment } from '../../shared/config-secret.js';
+import { textKind } from '../../shared/config/config-kinds.js';
+import type { Environment } from '../../shared/config/config-secret.js';
 import { TunnelError } from '../../shared/errors.js';
 import { Secret } from '../../shared/secret.js';
 

@@ -6,7 +6,7 @@
  *
  * Pure: it is told the time. Owned by: Alerts.
  */
-import { roundedSpan } from '../../../shared/terminal-text.js';
+import { roundedSpan } from '../../../shared/command/terminal-text.js';
 import type { AlertEvent, News } from './alert.js';
 
 const MAX_PER_SHARE = 20;

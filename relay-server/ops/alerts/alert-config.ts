@@ -1,7 +1,7 @@
 /**
  * AlertConfig: decides the options of section `alerts` in relay.yaml, and which channels follow from them.
  */
-import type { Fields } from '../../../shared/config-fields.js';
+import type { Fields } from '../../../shared/config/config-fields.js';
 import type { Secret } from '../../../shared/secret.js';
 import type { AlertRules } from './alert.js';
 import type { Channel } from './channel.js';

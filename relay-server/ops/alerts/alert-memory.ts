@@ -7,8 +7,8 @@
  * Owns: `alerts.json` in the state folder. Owned by: AlertWatch.
  */
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../../shared/atomic-file.js';
-import { readTextFile } from '../../../shared/bounded-file.js';
+import { writeFileAtomic } from '../../../shared/files/atomic-file.js';
+import { readTextFile } from '../../../shared/files/bounded-file.js';
 import { plainAddress } from '../../../shared/ip-address.js';
 
 export type RememberedTunnel = 'up' | 'down';

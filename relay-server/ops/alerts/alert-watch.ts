@@ -7,7 +7,7 @@
  * Owns: one timer, and the memory. Owned by: Alerts.
  */
 import type { CertificateStatus } from '../../../shared/certs/certificates.js';
-import { roundedSpan } from '../../../shared/terminal-text.js';
+import { roundedSpan } from '../../../shared/command/terminal-text.js';
 import type { RelayStatus } from '../relay-status.js';
 import type { AlertRules, News } from './alert.js';
 import type { AlertMemory } from './alert-memory.js';

@@ -7,8 +7,8 @@
  * Owns: the file while it writes. Used by: AuditLog, and by verbs.
  */
 import { open } from 'node:fs/promises';
-import { makePrivateFolder } from '../../../shared/atomic-file.js';
 import { TunnelError } from '../../../shared/errors.js';
+import { makePrivateFolder } from '../../../shared/files/atomic-file.js';
 import { type AuditEntry, type ChainEnd, readRecord, seal, tornEntry } from './audit-chain.js';
 import type { AuditConfig } from './audit-config.js';
 import { auditFiles, chainEndOf, makeNextFile, readFileEnd, removeOldFiles } from './audit-files.js';

@@ -2,7 +2,7 @@
  * AuditConfig: decides the options of section `audit_log` in relay.yaml.
  */
 import * as path from 'node:path';
-import type { Fields } from '../../../shared/config-fields.js';
+import type { Fields } from '../../../shared/config/config-fields.js';
 
 export interface AuditConfig {
   readonly enabled: boolean;

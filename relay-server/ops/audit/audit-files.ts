@@ -5,8 +5,8 @@
  */
 import { type FileHandle, readdir, rm } from 'node:fs/promises';
 import * as path from 'node:path';
-import { createFileExclusive, isCode } from '../../../shared/atomic-file.js';
-import { openToRead } from '../../../shared/bounded-file.js';
+import { createFileExclusive, isCode } from '../../../shared/files/atomic-file.js';
+import { openToRead } from '../../../shared/files/bounded-file.js';
 import { CHAIN_START, type ChainEnd, MAX_LINE_BYTES, readRecord } from './audit-chain.js';
 
 const NAME = /^audit-(\d{8})\.jsonl$/;

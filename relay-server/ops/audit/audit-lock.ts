@@ -10,9 +10,9 @@ import { link, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname as machine } from 'node:os';
 import * as path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { isCode } from '../../../shared/atomic-file.js';
-import { readFileBytes } from '../../../shared/bounded-file.js';
 import { TunnelError } from '../../../shared/errors.js';
+import { isCode } from '../../../shared/files/atomic-file.js';
+import { readFileBytes } from '../../../shared/files/bounded-file.js';
 
 const NAME = '.lock';
 const LOOK_MS = 20;

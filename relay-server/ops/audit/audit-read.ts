@@ -2,7 +2,7 @@
  * AuditRead: decides which records people get to see: the newest ones, whole lines only. Whether they are true is
  * audit-verify.ts's to say. Owns nothing.
  */
-import { openToRead } from '../../../shared/bounded-file.js';
+import { openToRead } from '../../../shared/files/bounded-file.js';
 import { readRecord } from './audit-chain.js';
 import { auditFiles } from './audit-files.js';
 

@@ -6,8 +6,8 @@
  * for that, keep `seq:hash` of an earlier look elsewhere and ask whether the chain still contains it.
  * Reads while a relay writes. Owns nothing.
  */
-import { isCode } from '../../../shared/atomic-file.js';
-import { openToRead } from '../../../shared/bounded-file.js';
+import { isCode } from '../../../shared/files/atomic-file.js';
+import { openToRead } from '../../../shared/files/bounded-file.js';
 import { CHAIN_START, type ChainEnd, type ChainRecord, readRecord, vouchesFor } from './audit-chain.js';
 import { auditFiles } from './audit-files.js';
 

@@ -3,11 +3,11 @@
  * running relay with its certificates and clients, alerts.
  */
 import { existsSync, statSync } from 'node:fs';
-import { checkPrivate } from '../../../shared/atomic-file.js';
 import type { CertificateStatus } from '../../../shared/certs/certificates.js';
+import { counted, roundedSpan } from '../../../shared/command/terminal-text.js';
 import { type Finding, fail, pass, skip } from '../../../shared/doctor/check.js';
 import { asTunnelError } from '../../../shared/errors.js';
-import { counted, roundedSpan } from '../../../shared/terminal-text.js';
+import { checkPrivate } from '../../../shared/files/atomic-file.js';
 import { VERSION } from '../../../shared/version.js';
 import { isNobodyThere } from '../../find-relay.js';
 import { readRelayConfig } from '../../relay-config.js';

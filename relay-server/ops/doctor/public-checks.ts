@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect as connectTls } from 'node:tls';
 import { type Address, formatAddress, parseDialAddress } from '../../../shared/address.js';
+import { counted } from '../../../shared/command/terminal-text.js';
 import { type Finding, fail, pass, skip } from '../../../shared/doctor/check.js';
 import {
   addressesOf,
@@ -18,7 +19,6 @@ import {
 import { connectTcp, publicAnd, reach, reasonOf } from '../../../shared/doctor/reach.js';
 import { asTunnelError } from '../../../shared/errors.js';
 import { dialLink } from '../../../shared/link.js';
-import { counted } from '../../../shared/terminal-text.js';
 import { AGENT } from '../../../shared/version.js';
 import type { RelayConfig } from '../../relay-config.js';
 import { isExpired } from '../../sessions/token-record.js';
