@@ -92,7 +92,7 @@ test('the operator sees certificates with and without a running relay, renews on
   const offline = await relayVerb('cert', 'list');
   assert.match(offline.stdout, /^NAME +STATE +ISSUER +EXPIRES +RENEWAL\nrelay\.localhost +valid +localhost-/);
   assert.match((await relayVerb('cert', 'renew', DOMAIN)).stderr, /the relay does not run/);
-  assert.match((await relayVerb('check')).stdout, /ok \(relay\.localhost, tls acme, 1 tokens\)/);
+  assert.match((await relayVerb('check')).stdout, /ok \(relay\.localhost, tls acme, 1 token\)/);
 });
 
 test('a challenge that does not run gets no certificate, and a running one ends with its handshake', async (t) => {

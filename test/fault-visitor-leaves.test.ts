@@ -152,7 +152,14 @@ test('an upload to an origin that stopped reading ends after body_idle_timeout',
 test('a visitor who leaves while a held tunnel waits for its client gives up the place', async (t) => {
   const origin = await Origin.http(t, (_request, response) => response.end('page'));
   const options = { yaml: 'limits: { held_visitors: 1 }', hosts: ['app.relay.localhost'] };
-  const relay = await new RelayHome(t, options).start(t);
+  const home = new RelayHome(t, options);
+  const before = await home.start(t);
+  const served = await before.client(t, [origin.tunnel('app')]);
+  await served.client.drain();
+  await served.done;
+  await before.relay.close();
+  // Its status shows what a client has served, and after a start such a tunnel is held.
+  const relay = await home.start(t);
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
   const requests = (count: number) =>
     until(2_000, 'request', () => relay.relay.status().tunnels[0]?.requests === count || undefined);

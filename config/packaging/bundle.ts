@@ -61,7 +61,7 @@ export function licencesOf(packages: readonly string[]): string {
 const embeddable: Plugin = {
   name: 'embeddable',
   setup({ onLoad }) {
-    onLoad({ filter: /\/dist\/shared\/package-file\.js$/ }, () => ({ contents: packageFileModule() }));
+    onLoad({ filter: /\/dist\/shared\/files\/package-file\.js$/ }, () => ({ contents: packageFileModule() }));
     // CommonJS knows no await at the top; in both programs one is the last thing that happens.
     const main = /\/dist\/(?:relay-server|tunnel-client)\/main\.js$/;
     onLoad({ filter: main }, ({ path }) => ({ contents: readFileSync(path, 'utf8').replace(/^await /m, 'void ') }));

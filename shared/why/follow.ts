@@ -126,7 +126,7 @@ async function connectHop(
     return value;
   } catch (error) {
     signal.throwIfAborted();
-    const cause = url.protocol === 'tcp:' ? 'a client serves the port (relay status)' : 'the relay runs';
+    const cause = url.protocol === 'tcp:' ? 'a client serves the port (on the VPS: relay status)' : 'the relay runs';
     const cure = `Check that ${cause}, and that the firewall of the VPS lets TCP ${address.port} in.`;
     hops.push({ hop: 'connect', state: 'FAIL', found: `${place} ${reasonOf(error)}`, cure });
     return undefined;
