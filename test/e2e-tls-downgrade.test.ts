@@ -14,7 +14,7 @@ import { ProtectedHosts } from '../relay-server/sessions/protected-hosts.js';
 import { TunnelError } from '../shared/errors.js';
 import type { Secret } from '../shared/secret.js';
 import { Conversation } from './support/conversation.js';
-import { freePort } from './support/counting-proxy.js';
+import { freePort } from './support/free-port.js';
 import { type HomeCertificate, homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
 import { HostileLink } from './support/hostile-link.js';
 import { startHttpOrigin } from './support/origins.js';

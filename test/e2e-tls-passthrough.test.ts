@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { Conversation } from './support/conversation.js';
-import { freePort } from './support/counting-proxy.js';
+import { freePort } from './support/free-port.js';
 import { curlOptions, homeCertificate, VAULT, vaultTunnel, vaultUrl } from './support/home-tls.js';
 import { startNginx } from './support/nginx.js';
 import { endConnections, listen, startHttpOrigin } from './support/origins.js';

@@ -5,9 +5,10 @@ import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
-import { CountingProxy, freePort } from './support/counting-proxy.js';
+import { CountingProxy } from './support/counting-proxy.js';
 import { Origin } from './support/fault-origin.js';
 import { ask } from './support/fault-visitor.js';
+import { freePort } from './support/free-port.js';
 import { within } from './support/within.js';
 import { RelayHome, type RunningClient, type RunningProgram, startClient, startRelayProcess } from './support/world.js';
 

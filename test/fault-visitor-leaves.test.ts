@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { freePort } from './support/counting-proxy.js';
 import { downloads, Origin } from './support/fault-origin.js';
 import { type Site, VisitorConnection } from './support/fault-visitor.js';
+import { freePort } from './support/free-port.js';
 import { until, within } from './support/within.js';
 import { RelayHome, type RelayWorldOptions, type RunningClient, type RunningRelay } from './support/world.js';
 

@@ -80,13 +80,3 @@ export class CountingProxy {
     near.pipe(far).pipe(near);
   }
 }
-
-/** A port of loopback that is free now, for a server that must come back at the same place. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
