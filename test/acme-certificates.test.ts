@@ -64,7 +64,7 @@ test('no more names than allowed have certificates, unless one is not wanted any
   assert.equal(issuer.orders.length, 2);
   unwanted.add('a.example.com');
   await certificates.prepare('c.example.com');
-  assert.deepEqual(issuer.orders, ['a.example.com', 'b.example.com', 'c.example.com']);
+  assert.deepEqual(issuer.orders.toSorted(), ['a.example.com', 'b.example.com', 'c.example.com']);
 });
 
 test('a configured wildcard is ordered once for all names beside each other, and for none deeper', async (t) => {

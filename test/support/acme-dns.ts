@@ -3,7 +3,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { DnsExecSolver } from '../../shared/certs/dns-exec-solver.js';
-import { freePort } from './free-port.js';
+import { accepting, freePort } from './free-port.js';
 import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { ToolProcess } from './tool-process.js';
@@ -25,6 +25,8 @@ export async function startTestDns(t: TestContext): Promise<TestDns | undefined>
   const args = ['-dns01', server, '-management', `127.0.0.1:${managementPort}`, '-defaultIPv6', ''];
   const process_ = new ToolProcess(t, challtestsrv, [...args, '-http01', '', '-https01', '', '-tlsalpn01', '']);
   await process_.line('Starting management server');
+  // The same number for TCP and UDP.
+  await Promise.all([accepting(managementPort), accepting(dnsPort)]);
   const hook = writeHook(temporaryFolder(t), `http://127.0.0.1:${managementPort}`);
   const propagation = { servers: [server], timeoutMs: 5_000, lookMs: 20 };
   return { server, hook, solver: new DnsExecSolver({ command: hook, propagation }) };

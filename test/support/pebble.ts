@@ -4,7 +4,7 @@ import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { startTestDns } from './acme-dns.js';
-import { freePort } from './free-port.js';
+import { accepting, freePort } from './free-port.js';
 import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { TestCa } from './test-ca.js';
@@ -71,6 +71,7 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
   const env = { PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: String(options.nonceReject ?? 50), ...options.env };
   const process = new ToolProcess(t, pebble, ['-config', config, '-dnsserver', dnsServer, '-strict'], env);
   await process.line('ACME directory available');
+  await accepting(port);
   return {
     directoryUrl: `https://localhost:${port}/dir`,
     port,
