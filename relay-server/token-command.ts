@@ -110,11 +110,11 @@ export function runTokenList(options: TokenListOptions, io: CommandIo): void {
   const records = TokenStore.read(stateDir);
   // What the relay wrote: it may run or not.
   const uses = lastUses(readServedTunnels(stateDir).values());
-  const entries = records.map((record) => tokenEntry(record, uses.get(record.name)));
-  const rows = records.map((record) => rowOf(record, uses.get(record.name)));
-  if (options.json) io.print(JSON.stringify(entries, undefined, 2));
+  const each = <Shown>(show: (record: TokenRecord, lastUsedMs: number | undefined) => Shown) =>
+    records.map((record) => show(record, uses.get(record.name)));
+  if (options.json) io.print(JSON.stringify(each(tokenEntry), undefined, 2));
   else if (records.length === 0) io.note('There is no token yet. Make one: relay token create NAME --host HOST');
-  else for (const line of tableLines([HEAD, ...rows])) io.print(line);
+  else for (const line of tableLines([HEAD, ...each(rowOf)])) io.print(line);
 }
 
 /** @throws {TunnelError} USAGE_INVALID, CONFIG_INVALID. */

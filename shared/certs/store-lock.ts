@@ -3,15 +3,14 @@
  * there (O_EXCL), touched every `beatMs`. A lock is stale when its process is gone or when it was not touched for
  * `staleMs`, as after `kill -9`, and whoever waits takes it.
  *
- * Process ids are compared on the same machine only: containers that share a folder have the same ids. Owns: its file
- * and one timer. Owned by: whoever asked for it, who calls `release`.
+ * Owns: its file and one timer. Owned by: whoever asked for it, who calls `release`.
  */
 import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
-import { hostname as machine } from 'node:os';
 import { TunnelError } from '../errors.js';
 import { createFileExclusive, isCode } from '../files/atomic-file.js';
 import { readFileBytes } from '../files/bounded-file.js';
+import { isStaleLock, type LockHolder, lockText, parseLockHolder } from '../files/lock-holder.js';
 import { pause } from './time-limit.js';
 
 const BEAT_MS = 2_000;
@@ -25,13 +24,6 @@ export interface LockOptions {
   readonly staleMs?: number;
   /** How often one who waits looks; 250 ms when left out. */
   readonly lookMs?: number;
-}
-
-interface Holder {
-  readonly id: string;
-  readonly pid: number;
-  readonly machine: string;
-  readonly touchedMs: number;
 }
 
 export class StoreLock {
@@ -50,12 +42,12 @@ export class StoreLock {
   static async take(file: string, signal: AbortSignal, options: LockOptions = {}): Promise<StoreLock> {
     const { beatMs = BEAT_MS, staleMs = STALE_MS, lookMs = LOOK_MS } = options;
     const id = randomUUID();
-    const text = `${JSON.stringify({ id, pid: process.pid, machine: machine() })}\n`;
+    const text = `${lockText(id)}\n`;
     for (;;) {
       signal.throwIfAborted();
       if (createFileExclusive(file, text)) return new StoreLock(file, id, beatMs);
       const holder = readHolder(file);
-      if (holder && isStale(holder, staleMs)) removeStale(file, staleMs);
+      if (holder && isStaleLock(holder, staleMs)) removeStale(file, staleMs);
       else await pause(lookMs, signal);
     }
   }
@@ -99,44 +91,16 @@ export class StoreLock {
   }
 }
 
-function readHolder(file: string): Holder | undefined {
+function readHolder(file: string): LockHolder | undefined {
   try {
     const touchedMs = fs.statSync(file).mtimeMs;
-    const fields = parse(readFileBytes(file).toString());
-    return { id: String(fields.id), pid: Number(fields.pid), machine: String(fields.machine), touchedMs };
+    return parseLockHolder(readFileBytes(file).toString(), touchedMs);
   } catch (error) {
     if (isCode(error, 'ENOENT')) return undefined;
     const state = error instanceof Error ? error.message : String(error);
     throw new TunnelError('CONFIG_INVALID', `Cannot use lock ${file}: ${state}. Remove it if it stays so.`, {
       cause: error,
     });
-  }
-}
-
-/** Something else in the file counts as a holder that never touches it. */
-function parse(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
-}
-
-function isStale(holder: Holder, staleMs: number): boolean {
-  const silentMs = Date.now() - holder.touchedMs;
-  // A touch from the future is a clock that was set back; it would lock for ever.
-  if (silentMs > staleMs || silentMs < -staleMs) return true;
-  return holder.machine === machine() && holder.pid !== process.pid && !isAlive(holder.pid);
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !isCode(error, 'ESRCH');
   }
 }
 
@@ -154,7 +118,7 @@ function removeStale(file: string, staleMs: number): void {
   }
   try {
     const holder = readHolder(file);
-    if (holder && isStale(holder, staleMs)) fs.rmSync(file, { force: true });
+    if (holder && isStaleLock(holder, staleMs)) fs.rmSync(file, { force: true });
   } finally {
     fs.rmSync(guard, { force: true });
   }

@@ -7,12 +7,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { link, rm, stat, writeFile } from 'node:fs/promises';
-import { hostname as machine } from 'node:os';
 import * as path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { TunnelError } from '../../../shared/errors.js';
 import { isCode } from '../../../shared/files/atomic-file.js';
 import { readFileBytes } from '../../../shared/files/bounded-file.js';
+import { isStaleLock, type LockHolder, lockText, parseLockHolder } from '../../../shared/files/lock-holder.js';
 
 const NAME = '.lock';
 const LOOK_MS = 20;
@@ -35,19 +35,12 @@ export async function withAuditLock<Result>(folder: string, act: () => Promise<R
   }
 }
 
-interface Holder {
-  readonly id: string;
-  readonly pid: number;
-  readonly machine: string;
-  readonly ageMs: number;
-}
-
 async function take(file: string, id: string): Promise<void> {
   const untilMs = performance.now() + LOCK_WAIT_MS;
-  const text = JSON.stringify({ id, pid: process.pid, machine: machine() });
+  const text = lockText(id);
   while (!(await create(file, id, text))) {
     const holder = await holderOf(file);
-    if (holder !== undefined && isStale(holder)) await removeStale(file, holder.id);
+    if (holder !== undefined && isStaleLock(holder, STALE_MS)) await removeStale(file, holder.id);
     else if (performance.now() > untilMs) throw heldBy(file, holder);
     else await pause(LOOK_MS);
   }
@@ -68,41 +61,13 @@ async function create(file: string, id: string, text: string): Promise<boolean> 
   }
 }
 
-async function holderOf(file: string): Promise<Holder | undefined> {
+async function holderOf(file: string): Promise<LockHolder | undefined> {
   try {
     const { mtimeMs } = await stat(file);
-    const text = readFileBytes(file).toString();
-    const { id, pid, machine: at } = parsed(text);
-    return { id: String(id), pid: Number(pid), machine: String(at), ageMs: Date.now() - mtimeMs };
+    return parseLockHolder(readFileBytes(file).toString(), mtimeMs);
   } catch (error) {
     if (isCode(error, 'ENOENT')) return undefined;
     throw error;
-  }
-}
-
-/** Something else in the file counts as a holder that only time can end. */
-function parsed(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
-}
-
-/** A lock from the future is a clock that was set back. In a container our own id may be that of an earlier life. */
-function isStale({ pid, machine: at, ageMs }: Holder): boolean {
-  if (Math.abs(ageMs) > STALE_MS) return true;
-  return at === machine() && pid !== process.pid && !isAlive(pid);
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !isCode(error, 'ESRCH');
   }
 }
 
@@ -125,7 +90,7 @@ async function removeStale(file: string, staleId: string): Promise<void> {
   }
 }
 
-function heldBy(file: string, holder: Holder | undefined): TunnelError {
+function heldBy(file: string, holder: LockHolder | undefined): TunnelError {
   const state = holder === undefined ? 'it changes hands all the time' : `process ${holder.pid} holds ${file}`;
   return new TunnelError('CONFIG_INVALID', `Cannot write audit log: ${state}. Try again in half a minute.`);
 }
