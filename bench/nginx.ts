@@ -2,15 +2,11 @@
  * Nginx: starts an nginx of ours from a generated config, in its own folder, and waits until it accepts.
  */
 import { mkdirSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { TunnelError } from '../shared/errors.js';
+import { accepting } from './free-port.js';
 import type { Program } from './programs.js';
 import type { Scene } from './scene.js';
-
-const READY_MS = 10_000;
-const POLL_MS = 20;
 
 /** Connections that one worker takes; both ends of a proxied visitor count. */
 const WORKER_CONNECTIONS = 4_096;
@@ -59,34 +55,4 @@ ${paths}
 ${http}
 }
 `;
-}
-
-/** A port of loopback that nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new TunnelError('INTERNAL', 'Cannot find a free port');
-  return address.port;
-}
-
-/** Resolves when somebody accepts connections on this port of loopback; rejects with INTERNAL after 10 s. */
-export async function accepting(port: number): Promise<void> {
-  const untilMs = performance.now() + READY_MS;
-  while (!(await accepts(port))) {
-    if (performance.now() > untilMs) throw new TunnelError('INTERNAL', `Cannot go on: nothing accepts on port ${port}`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }

@@ -5,7 +5,8 @@
  */
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, startNginx } from './nginx.js';
+import { freePort } from './free-port.js';
+import { startNginx } from './nginx.js';
 import type { Scene } from './scene.js';
 
 export const SMALL_PATH = '/small';

@@ -34,7 +34,7 @@ async function visit(relay: RunningRelay, target: string, host = APP, ca = relay
 type Line = Readonly<Record<string, unknown>>;
 
 function linesOf(file: string, count: number): Promise<readonly Line[]> {
-  return until(5_000, `${count} lines`, async () => {
+  return until(`${count} lines`, async () => {
     const lines = fs.existsSync(file) ? fs.readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
     return lines.length < count ? undefined : lines.map((line) => JSON.parse(line) as Line);
   });

@@ -45,7 +45,7 @@ test('what is due is renewed by itself; what nobody wants any more is not, and i
   await Promise.all([certificates.prepare('a.example.com'), certificates.prepare('b.example.com')]);
   unwanted.add('b.example.com');
   issuer.passDays(65);
-  await until(5_000, 'renewal', () => (issuer.orders.length === 3 ? true : undefined));
+  await until('renewal', () => (issuer.orders.length === 3 ? true : undefined));
   assert.equal(issuer.orders[2], 'a.example.com');
   assert.equal(certificates.contextFor('b.example.com'), undefined);
   assert.deepEqual(
@@ -112,7 +112,7 @@ test('a name that never got a certificate is given up when nobody waits for it',
   const certificates = open();
   issuer.failure = new Error('no');
   await assert.rejects(certificates.prepare('a.example.com'));
-  await until(5_000, 'nothing left', () => (certificates.list().length === 0 ? true : undefined));
+  await until('nothing left', () => (certificates.list().length === 0 ? true : undefined));
   issuer.passDays(1);
   issuer.failure = undefined;
   await certificates.prepare('a.example.com');

@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { AccountStore, caNameOf } from '../shared/certs/account-store.js';
 import { AcmeIssuer, type AcmeIssuerOptions } from '../shared/certs/acme-issuer.js';
 import { IssueFailure } from '../shared/certs/issue-failure.js';
@@ -15,7 +16,6 @@ import { type KeyType, makePrivateKey } from '../shared/certs/private-key.js';
 import { silentLog } from '../shared/log.js';
 import { Secret } from '../shared/secret.js';
 import { openAcmePorts } from './support/acme-visitor-ports.js';
-import { freePort } from './support/free-port.js';
 import { type Pebble, startPebble } from './support/pebble.js';
 import { modeOf, temporaryFolder } from './support/temporary-folder.js';
 

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { caNameOf } from '../shared/certs/account-store.js';
 import { startTestDns } from './support/acme-dns.js';
 import { acmeHome, acmeWorld, ordersAt, serialAt } from './support/acme-world.js';
-import { freePort } from './support/free-port.js';
 import { startPebble } from './support/pebble.js';
 import { DOMAIN, RELAY_PROGRAM, RunningProgram, startRelayProcess } from './support/world.js';
 

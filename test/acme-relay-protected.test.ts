@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test, { type TestContext } from 'node:test';
 import { connect } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import type { Secret } from '../shared/secret.js';
 import { startTestDns } from './support/acme-dns.js';
 import { type AcmeProxy, startAcmeProxy } from './support/acme-proxy.js';
 import { acmeHome, handshake } from './support/acme-world.js';
-import { freePort } from './support/free-port.js';
 import { Gate } from './support/gate.js';
 import { homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
 import { type PebbleOptions, startPebble } from './support/pebble.js';
@@ -20,7 +20,6 @@ const NOBODY = 'http://127.0.0.1:9';
 const WILDCARD = `*.${DOMAIN}`;
 const OTHER = `other.${DOMAIN}`;
 const ALERT = 'ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR';
-const ANSWER_MS = 20_000;
 const relayTunnel = (host: string) => `{ name: plain, host: "${host}", origin: "${NOBODY}" }`;
 
 interface World {
@@ -65,7 +64,7 @@ async function claimAtRelay(
 ): Promise<string> {
   const options = { noWait: true, clientId, ...(token === undefined ? {} : { token }) };
   const { client, events, event } = await startClient(t, https, home, [relayTunnel(host)], options);
-  await within(ANSWER_MS, 'answer', Promise.race([event('denied plain '), event('up plain')]));
+  await within('answer', Promise.race([event('denied plain '), event('up plain')]));
   const [outcome = ''] = events;
   if (outcome === 'up plain') await client.drain();
   else client.close();
@@ -170,14 +169,14 @@ test('an order that was under way when the name was claimed end-to-end proves no
   await relay.program.line('certificate_issued');
   const looks = gate.close();
   const claimed = claimAtRelay(t, world, VAULT);
-  await within(ANSWER_MS, 'look of the CA', looks);
+  await within('look of the CA', looks);
   const certificate = await homeCertificate(t);
   await startClient(t, https, home, [vaultTunnel(NOBODY, certificate)], { clientId: 'first' });
   gate.open();
   assert.equal(await claimed, 'CERTIFICATE_FAILED');
   const socket = connect({ host: '127.0.0.1', port: https, servername: VAULT, ca: certificate.ca });
   t.after(() => void socket.destroy());
-  await within(ANSWER_MS, 'handshake with home', once(socket, 'secureConnect'));
+  await within('handshake with home', once(socket, 'secureConnect'));
   assert.match((await relayVerb(t, world, 'cert', 'renew', VAULT)).stderr, /it has no certificate here/);
   assert.deepEqual(proxy.ordered, [DOMAIN, VAULT], 'nothing after the claim at home');
 });

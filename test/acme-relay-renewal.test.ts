@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { connect } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { acmeWorld, getPlain, ordersAt, serialAt } from './support/acme-world.js';
 import { APP, appTunnel } from './support/carry.js';
 import { Conversation } from './support/conversation.js';
-import { freePort } from './support/free-port.js';
 import { startHttpOrigin } from './support/origins.js';
 import { startPebble } from './support/pebble.js';
 import { runTool } from './support/tool-process.js';

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { startAcmeProxy } from './support/acme-proxy.js';
 import { acmeHome, acmeWorld, getPlain, handshake, ordersAt, serialAt } from './support/acme-world.js';
 import { APP, appTunnel } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { Gate } from './support/gate.js';
 import { endConnections, listen } from './support/origins.js';
 import { startPebble } from './support/pebble.js';
@@ -15,7 +15,6 @@ import { runTool } from './support/tool-process.js';
 import { within } from './support/within.js';
 import { DOMAIN, RELAY_PROGRAM, type RelayHome, startRelayProcess, startTunnelProcess } from './support/world.js';
 
-const ANSWER_MS = 20_000;
 const NOBODY = 'http://127.0.0.1:9';
 const UNKNOWN = /UNRECOGNIZED_NAME/;
 
@@ -34,22 +33,22 @@ test('while the CA looks, claim and visitors wait or are told; refused nonces co
   const looksAtRelay = gate.close();
   const relay = await startRelayProcess(t, home);
   const ready = () => getPlain(relay.admin, '/readyz');
-  await within(ANSWER_MS, 'look at the relay', looksAtRelay);
+  await within('look at the relay', looksAtRelay);
   const before = await ready();
   assert.equal(before.status, 503);
   assert.match(before.body, /there is no certificate yet for relay\.localhost/);
   assert.match(String(await handshake(https, DOMAIN)), UNKNOWN);
   gate.open();
-  await within(ANSWER_MS, 'certificate', relay.program.line('certificate_issued'));
+  await within('certificate', relay.program.line('certificate_issued'));
   assert.equal((await ready()).status, 200);
 
   const looksAtApp = gate.close();
   const tunnel = await startTunnelProcess(t, https, home, [appTunnel(NOBODY)], { noWait: true });
-  await within(ANSWER_MS, 'look at the tunnel', looksAtApp);
+  await within('look at the tunnel', looksAtApp);
   assert.match(String(await handshake(https, APP)), UNKNOWN);
   assert.ok(!tunnel.lines.some((line) => line.includes('"event":"up"')));
   gate.open();
-  await within(ANSWER_MS, 'claim', tunnel.line('"event":"up"'));
+  await within('claim', tunnel.line('"event":"up"'));
   assert.match(await serialAt(https, APP), /^[0-9A-F]{8,}$/);
   assert.deepEqual(
     relay.program.lines.filter((line) => line.includes('certificate_failed')),
@@ -70,7 +69,7 @@ test('an order that fails because another server answers is explained, and succe
   if (!world) return;
   const { home, https, pebble } = world;
   const relay = await startRelayProcess(t, home);
-  const failed = JSON.parse(await within(ANSWER_MS, 'failure', relay.program.line('certificate_failed')));
+  const failed = JSON.parse(await within('failure', relay.program.line('certificate_failed')));
   assert.match(failed.reason, /the CA got another answer than ours \(tls-alpn-01\)\. It saw: ‘/);
   assert.match(failed.reason, /Check that the A and AAAA records .* and that no proxy stands before it/);
   assert.ok(Date.parse(failed.retryAt) > Date.now());
@@ -101,16 +100,16 @@ test('a name that the CA will not have is denied with its reason, and the others
   const { caFile, root } = pebble;
   const home = await acmeHome(t, { directoryUrl: proxy.directoryUrl, caFile, root }, { https, http });
   const relay = await startRelayProcess(t, home);
-  await within(ANSWER_MS, 'certificate', relay.program.line('certificate_issued'));
+  await within('certificate', relay.program.line('certificate_issued'));
   const tunnels = [appTunnel(NOBODY), `{ name: other, host: other.${DOMAIN}, origin: "${NOBODY}" }`];
   const tunnel = await startTunnelProcess(t, https, home, tunnels, { noWait: true });
-  const denied = JSON.parse(await within(ANSWER_MS, 'refusal', tunnel.line('"event":"denied"')));
+  const denied = JSON.parse(await within('refusal', tunnel.line('"event":"denied"')));
   assert.deepEqual([denied.name, denied.code], ['app', 'CERTIFICATE_FAILED']);
   assert.match(
     denied.message,
     /Cannot get a certificate for app\.relay\.localhost .*the CA refused. It says: ‘This name is forbidden by policy’/,
   );
-  await within(ANSWER_MS, 'other tunnel', tunnel.line('"event":"up"'));
+  await within('other tunnel', tunnel.line('"event":"up"'));
   assert.match(await serialAt(https, `other.${DOMAIN}`), /^[0-9A-F]{8,}$/);
   assert.match(String(await handshake(https, APP)), UNKNOWN);
   assert.deepEqual(proxy.ordered.toSorted(), [APP, `other.${DOMAIN}`, DOMAIN].toSorted());

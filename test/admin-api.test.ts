@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type Requ
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../bench/free-port.js';
 import { runCertList, runCertRenew } from '../relay-server/cert-command.js';
 import { runDoctor } from '../relay-server/doctor-command.js';
 import { Relay } from '../relay-server/relay.js';
@@ -13,7 +14,6 @@ import { runStatus } from '../relay-server/status-command.js';
 import { runWhy } from '../relay-server/why-command.js';
 import { ACTION_FIELD } from '../shared/admin-server.js';
 import { APP, appTunnel, talkToRelay } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { complaintsOf, resolveReference, type Schema } from './support/json-schema.js';
 import { startHttpOrigin } from './support/origins.js';
 import { recordingIo } from './support/recording-io.js';
@@ -136,7 +136,7 @@ test('a client is a device: connected, and away after it left, with what it said
   assert.equal(connected.sessionId, relay.relay.status().sessions[0]?.id);
   client.close();
   await done;
-  const away = await until(5_000, 'the client is away', async () => {
+  const away = await until('the client is away', async () => {
     const [device] = await devices();
     return device.state === 'away' ? device : undefined;
   });

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { runAlertTest } from '../relay-server/alert-command.js';
 import type { Alert } from '../relay-server/ops/alerts/alert.js';
 import { type Channel, DeliveryError } from '../relay-server/ops/alerts/channel.js';
@@ -14,7 +15,6 @@ import { parseRelayConfig } from '../relay-server/relay-config.js';
 import { createLog, type Log } from '../shared/log.js';
 import { Secret } from '../shared/secret.js';
 import { APP, appTunnel } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { startHttpOrigin } from './support/origins.js';
 import { recordingIo } from './support/recording-io.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -81,11 +81,11 @@ test('a relay tells of a tunnel that goes down and comes back, once each, and of
   const relay = await new RelayHome(t, { yaml, log }).start(t);
   const first = await relay.client(t, [appTunnel(`http://127.0.0.1:${await freePort()}`)]);
   // The alerts must have seen it up.
-  await until(5_000, 'the first look', () => readMemory(relay.home.config.stateDir).includes(APP) || undefined);
+  await until('the first look', () => readMemory(relay.home.config.stateDir).includes(APP) || undefined);
   first.client.close();
-  await until(5_000, 'the first alert', () => posts[0]);
+  await until('the first alert', () => posts[0]);
   const second = await relay.client(t, [appTunnel(`http://127.0.0.1:${await freePort()}`)]);
-  await until(5_000, 'the second alert', () => posts[1]);
+  await until('the second alert', () => posts[1]);
   assert.deepEqual(events(), ['tunnel-down', 'tunnel-up']);
   const [down] = posts;
   assert.equal(down?.path, `POST /${secret}`);
@@ -107,11 +107,11 @@ test('an alert that waits for its channel outlives a reload; a changed URL makes
   const { lines, log } = recordingLog();
   const { home, relay, client } = await startWatched(t, yaml, log);
   client.close();
-  await until(5_000, 'the first failure', () => lines.find((line) => line.includes('will try again')));
+  await until('the first failure', () => lines.find((line) => line.includes('will try again')));
   const text = readFileSync(home.configFile, 'utf8');
   const reload = (config: string) => relay.reload(parseRelayConfig(config, home.configFile, {}));
   assert.deepEqual((await reload(`${text}drain_timeout: 3s\n`)).applied, ['drain_timeout']);
-  await until(5_000, 'the second attempt', () => posts[1]);
+  await until('the second attempt', () => posts[1]);
   assert.deepEqual(
     posts.map(({ path, body }) => [path, JSON.parse(body).event]),
     [
@@ -127,7 +127,7 @@ async function startWatched(t: TestContext, yaml: string, log: Log) {
   const running = await new RelayHome(t, { yaml, log }).start(t);
   const { home, relay } = running;
   const { client } = await running.client(t, [appTunnel(`http://127.0.0.1:${await freePort()}`)]);
-  await until(5_000, 'the first look', () => readMemory(home.config.stateDir).includes(APP) || undefined);
+  await until('the first look', () => readMemory(home.config.stateDir).includes(APP) || undefined);
   return { home, relay, client };
 }
 
@@ -215,7 +215,7 @@ test('an alert is tried again until it is taken, and the next one waits for it',
   t.after(() => courier.close());
   courier.send(ALERT);
   courier.send({ ...ALERT, event: 'tunnel-up' });
-  await until(5_000, 'the second alert', () => events()[3]);
+  await until('the second alert', () => events()[3]);
   assert.deepEqual(events(), ['tunnel-down', 'tunnel-down', 'tunnel-down', 'tunnel-up']);
   assert.match(lines[0] ?? '', /it answered 503/);
   assert.doesNotMatch(lines.join(''), /s3cret/);
@@ -235,7 +235,7 @@ test('a channel that is down for long loses the oldest alerts and says how many'
   const courier = new Courier({ channel, log });
   for (let at = 0; at < 100; at += 1) courier.send({ ...ALERT, text: String(at) });
   open();
-  await until(5_000, 'the rest', () => texts[64]);
+  await until('the rest', () => texts[64]);
   assert.match(texts[1] ?? '', /^36 \(35 earlier alerts were lost/);
   assert.deepEqual([texts.length, texts[2], texts[64], lines], [65, '37', '99', []]);
 });
@@ -247,10 +247,10 @@ test('a refusal that no retry can cure is given up at once; close ends a wait', 
     send: () => Promise.reject(new DeliveryError('it answered 403', mayRetry)),
   });
   new Courier({ channel: failing(false), log }).send(ALERT);
-  await until(1_000, 'the log', () => lines.find((line) => line.includes('alert given up')));
+  await until('the log', () => lines.find((line) => line.includes('alert given up')));
   const waiting = new Courier({ channel: failing(true), log, retryMs: [60_000] });
   waiting.send(ALERT);
-  await until(1_000, 'the log', () => lines.find((line) => line.includes('will try again')));
+  await until('the log', () => lines.find((line) => line.includes('will try again')));
   waiting.close();
   waiting.close();
 });
@@ -305,7 +305,7 @@ test('a channel that takes no alert is told to Prometheus, until it takes one ag
   const courier = new Courier({ channel, log: recordingLog().log, retryMs: [20] });
   t.after(() => courier.close());
   const failing = (wanted: boolean) =>
-    until(5_000, `failing ${wanted}`, () => (courier.health.isFailing === wanted ? true : undefined));
+    until(`failing ${wanted}`, () => (courier.health.isFailing === wanted ? true : undefined));
   assert.deepEqual(courier.health, { name: 'webhook', isFailing: false });
   courier.send(ALERT);
   await failing(true);

@@ -185,7 +185,7 @@ test('while the disk refuses, records wait, the log says so once, and what had t
   const { log, lines } = watchedLog();
   const audit = new AuditLog({ ...config(temporaryFolder(t)), log, append, maxWaiting: 2 });
   for (const n of [1, 2, 3, 4]) audit.record('config-refused', { n });
-  await until(3_000, 'refusal', async () => audit.problem);
+  await until('refusal', async () => audit.problem);
   assert.deepEqual([audit.lost, written.length], [2, 0]);
   refuses = false;
   await audit.close();

@@ -21,7 +21,7 @@ function recordsOf(home: RelayHome) {
 }
 
 function recorded(home: RelayHome, event: string): Promise<Readonly<Record<string, unknown>>> {
-  return until(10_000, event, async () => (await recordsOf(home)).find((record) => record.event === event));
+  return until(event, async () => (await recordsOf(home)).find((record) => record.event === event));
 }
 
 test('logins, refusals, certificates, reloads and the end of a relay are recorded', async (t) => {

@@ -97,7 +97,7 @@ test('requests one after the other share one connection to the origin', async (t
   }
   assert.equal(origin.sessions.size, 1);
   visitor.socket.end();
-  await until(3_000, 'the end of the origin connection', () => origin.sessions.size === 0 || undefined);
+  await until('the end of the origin connection', () => origin.sessions.size === 0 || undefined);
 });
 
 test('HEAD, 204, 304, an empty answer, interim answers and trailers are what HTTP/1.1 has for them', async (t) => {
@@ -156,14 +156,14 @@ test('large bodies pass both ways, and a reader who stops holds up the origin', 
   film.socket.pause();
   let before = -1;
   let sinceMs = performance.now();
-  await until(10_000, 'standstill', () => {
+  await until('standstill', () => {
     if (sentBytes !== before) sinceMs = performance.now();
     before = sentBytes;
     return performance.now() - sinceMs > 300 || undefined;
   });
   assert.ok(sentBytes < 16 * 1024 * 1024, `${sentBytes} bytes left the origin`);
   film.socket.destroy();
-  await until(3_000, 'the end of its origin connection', () => origin.sessions.size === 0 || undefined);
+  await until('the end of its origin connection', () => origin.sessions.size === 0 || undefined);
 });
 
 test('an origin that is no HTTP/2, or hangs up, or is not there, is told apart', async (t) => {
@@ -193,7 +193,7 @@ test('an origin that cuts a call in its middle cuts the visitor, one that says G
   const cut = await talkToRelay(t, relay);
   cut.send(`GET /cut HTTP/1.1\r\nHost: ${APP}\r\n\r\n`);
   await cut.until('half');
-  await within(3_000, 'the cut', cut.ended());
+  await within('the cut', cut.ended());
   assert.doesNotMatch(cut.unread, /\r\n0\r\n\r\n$/);
   const visitor = await talkToRelay(t, relay);
   for (const path of ['/last', '/next', '/last', '/next']) {

@@ -63,9 +63,9 @@ test('a WebSocket over HTTP/2 reaches its origin as an Upgrade, and closes as on
   socket.close(1000, 'bye');
   await once(stream, 'data');
   stream.end(Buffer.of(0x88, 0x80, 0, 0, 0, 0));
-  await within(3_000, 'the close', closed);
+  await within('the close', closed);
   assert.equal(stream.rstCode, 0);
-  await until(3_000, 'freeing', () => relay.relay.status().streams.now === 0 || undefined);
+  await until('freeing', () => relay.relay.status().streams.now === 0 || undefined);
 });
 
 test('a WebSocket whose visitor or origin is cut is cut at the other end', async (t) => {
@@ -78,14 +78,14 @@ test('a WebSocket whose visitor or origin is cut is cut at the other end', async
   await once(left, 'response');
   const gone = once(await first, 'close');
   left.destroy();
-  assert.equal((await within(3_000, 'the close at the origin', gone))[0], 1006);
+  assert.equal((await within('the close at the origin', gone))[0], 1006);
 
   const second = origin.accepted();
   const kept = connectWebSocket(visitor);
   await once(kept, 'response');
   const ended = once(kept.resume(), 'end');
   (await second).terminate();
-  await within(3_000, 'the end at the visitor', ended);
+  await within('the end at the visitor', ended);
 });
 
 test('a handshake that the origin refuses, ignores or fakes opens nothing', async (t) => {

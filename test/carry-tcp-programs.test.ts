@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { freePort } from './support/free-port.js';
+import { freePort } from '../bench/free-port.js';
 import { requireTool } from './support/require-tool.js';
 import { startTcpTunnel, talkTcp } from './support/tcp-tunnel.js';
 import { temporaryFolder } from './support/temporary-folder.js';

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { freePort } from './support/free-port.js';
+import { freePort } from '../bench/free-port.js';
 import { endConnections, listen, startRawOrigin } from './support/origins.js';
 import { connectTcp, startTcpTunnel, talkTcp } from './support/tcp-tunnel.js';
 

@@ -253,7 +253,7 @@ test('a lock of another machine is free when nobody touches it any more, and so 
     fs.writeFileSync(file, text);
     const lock = await store.lock('a.test', AbortSignal.timeout(5_000));
     const touchedMs = fs.statSync(file).mtimeMs;
-    await until(2_000, 'touch', () => fs.statSync(file).mtimeMs > touchedMs || undefined);
+    await until('touch', () => fs.statSync(file).mtimeMs > touchedMs || undefined);
     lock.release();
   }
 });

@@ -15,8 +15,6 @@ import { runTool } from './support/tool-process.js';
 import { until, within } from './support/within.js';
 import { RunningProgram, startRelayProcess, TUNNEL_PROGRAM, writeTunnelConfig } from './support/world.js';
 
-const READY_MS = 20_000;
-
 test('tunnel up prints the records once, below the first certificate; status and check whenever they are asked', {
   timeout: 60_000,
 }, async (t) => {
@@ -37,7 +35,7 @@ test('tunnel up prints the records once, below the first certificate; status and
     lines.filter((line) => line.includes(' CAA ') || line.includes(CAA_ADVICE));
 
   const first = start();
-  await within(READY_MS, 'records', first.line('issuewild'));
+  await within('records', first.line('issuewild'));
   const account = join(stateDir, 'accounts', caNameOf(directoryUrl), 'account.json');
   const { url } = JSON.parse(readFileSync(account, 'utf8'));
   assert.match(url, /^https:\/\/localhost:\d+\/my-account\/\w+$/);
@@ -47,7 +45,7 @@ test('tunnel up prints the records once, below the first certificate; status and
   assert.match(above ?? '', /^vault has a certificate for vault\.relay\.localhost until /);
 
   const status = new RunningProgram(t, TUNNEL_PROGRAM, ['status'], env);
-  assert.equal(await within(READY_MS, 'status', status.exited), 0);
+  assert.equal(await within('status', status.exited), 0);
   await status.line('issuewild');
   assert.deepEqual(adviceIn(status), [`  vault: ${CAA_ADVICE}`, ...records.map((record) => `    ${record}`)]);
   const { stdout } = await runTool(t, process.execPath, [TUNNEL_PROGRAM, 'check', '--config', file]);
@@ -58,14 +56,14 @@ test('tunnel up prints the records once, below the first certificate; status and
 
   // Neither a new session nor a new start says them again.
   await relay.program.kill();
-  await within(READY_MS, 'loss', first.line('reconnecting in'));
+  await within('loss', first.line('reconnecting in'));
   await startRelayProcess(t, home);
   const ups = () => first.lines.filter((line) => line.startsWith('vault is up')).length;
-  await until(READY_MS, 'new session', () => (ups() === 2 ? true : undefined));
+  await until('new session', () => (ups() === 2 ? true : undefined));
   first.child.kill('SIGTERM');
-  await within(READY_MS, 'end', first.exited);
+  await within('end', first.exited);
   const second = start();
-  await within(READY_MS, 'start', second.line('vault has a certificate'));
+  await within('start', second.line('vault has a certificate'));
   assert.equal((await visitHome(httpsPort, await pebble.root())).body, 'from home');
   assert.deepEqual([adviceIn(first).length, adviceIn(second).length], [3, 0]);
 });

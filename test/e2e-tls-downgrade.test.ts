@@ -8,13 +8,13 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ConnectionOptions, connect } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { runHostForget, runHostList } from '../relay-server/host-command.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import { ProtectedHosts } from '../relay-server/sessions/protected-hosts.js';
 import { TunnelError } from '../shared/errors.js';
 import type { Secret } from '../shared/secret.js';
 import { Conversation } from './support/conversation.js';
-import { freePort } from './support/free-port.js';
 import { type HomeCertificate, homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
 import { HostileLink } from './support/hostile-link.js';
 import { startHttpOrigin } from './support/origins.js';
@@ -69,7 +69,7 @@ async function newToken({ home }: World, name: string, hosts: readonly string[])
 async function knock(port: number, servername: string, options: ConnectionOptions = {}): Promise<string> {
   const socket = connect({ host: '127.0.0.1', port, servername, rejectUnauthorized: false, ...options });
   try {
-    await within(5_000, 'answer to a hello', once(socket, 'secureConnect'));
+    await within('answer to a hello', once(socket, 'secureConnect'));
     return `certificate ${socket.getPeerCertificate().subjectaltname}`;
   } catch (error) {
     return String((error as NodeJS.ErrnoException).code);
@@ -87,7 +87,6 @@ async function refused(
 ): Promise<TunnelError> {
   const { done } = await relay.client(t, [tunnel], { ...options, noWait: true });
   const error: unknown = await within(
-    5_000,
     'refusal',
     done.then(
       () => undefined,
@@ -320,7 +319,7 @@ test('plain HTTP on the TLS port, and TLS without SNI, reach nobody', async (t) 
   const socket = connectTcp(relay.port('https'), '127.0.0.1');
   t.after(() => void socket.destroy());
   socket.write(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\n\r\n`);
-  await within(5_000, 'end', new Conversation(socket).ended());
+  await within('end', new Conversation(socket).ended());
   assert.doesNotMatch(await knock(relay.port('https'), ''), /certificate/);
   assert.equal(client.status().tunnels[0]?.totalStreams, 0);
 });
@@ -333,7 +332,7 @@ test('however a claim writes the name, and whatever it says of TLS, it is that n
   const link = await HostileLink.proven(t, relay, token);
   for (const host of [VAULT, `${VAULT}.`, VAULT.toUpperCase(), 'Vault.Relay.Localhost.']) {
     for (const tls of ['relay', undefined]) {
-      const { type, code } = await within(3_000, 'answer', link.claim({ name: 'plain', host, tls }));
+      const { type, code } = await within('answer', link.claim({ name: 'plain', host, tls }));
       assert.deepEqual([type, code], ['denied', 'NOT_GRANTED'], `${host} ${tls}`);
     }
   }
@@ -365,7 +364,7 @@ test('a note that is taken away while the relay runs opens nothing by itself', a
   await relay.client(t, [relayTunnel(world.origin, '*.relay.localhost')], { clientId: 'wild' });
   rmSync(join(world.home.config.stateDir, 'protected-hosts', `${VAULT}.json`));
   const second = await relay.client(t, [relayTunnel(world.origin)], { clientId: 'second', noWait: true });
-  await within(5_000, 'refusal', second.event('denied plain HOSTNAME_TAKEN'));
+  await within('refusal', second.event('denied plain HOSTNAME_TAKEN'));
   const socket = connect({ host: '127.0.0.1', port: relay.port('https'), servername: VAULT, ca: world.certificate.ca });
   t.after(() => void socket.destroy());
   await once(socket, 'secureConnect');
@@ -415,7 +414,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const where = { host: '127.0.0.1', port, ca: world.home.ca, minVersion: version, maxVersion: version };
     const sessionOf = async (servername: string): Promise<Buffer> => {
       const socket = connect({ ...where, servername });
-      const [session] = await within(5_000, 'session', once(socket, 'session'));
+      const [session] = await within('session', once(socket, 'session'));
       socket.on('error', () => {}).destroy();
       return session as Buffer;
     };
@@ -428,7 +427,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     for (const session of [own, other]) {
       const socket = connect({ ...where, servername: VAULT, ca: world.certificate.ca, session });
       t.after(() => void socket.destroy());
-      await within(5_000, 'handshake with home', once(socket, 'secureConnect'));
+      await within('handshake with home', once(socket, 'secureConnect'));
       assert.deepEqual([socket.isSessionReused(), socket.authorized], [false, true]);
       socket.on('error', () => {}).destroy();
     }

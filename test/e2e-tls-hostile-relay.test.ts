@@ -46,19 +46,19 @@ async function besieged(t: TestContext, tls: string): Promise<Besieged> {
   });
   const tunnel = vaultTunnel(origin.url, await homeCertificate(t));
   const client = await startClient(t, relay.port, home, [tunnel], { noWait: true });
-  return { link: await until(5_000, 'a session', () => begun), client, requests };
+  return { link: await until('a session', () => begun), client, requests };
 }
 
 /** What the client says, in hexadecimal, to these bytes behind an Opening. */
 async function answerTo(link: FakeRelayLink, opening: Partial<Opening>, bytes: Buffer, count: number): Promise<string> {
   const id = link.openTo({ tunnel: 'vault', authority: VAULT, tlsVersion: '', ...opening }, bytes.toString('latin1'));
-  return (await within(5_000, 'answer', link.answer(id, count))).subarray(0, count).toString('hex');
+  return (await within('answer', link.answer(id, count))).subarray(0, count).toString('hex');
 }
 
 test('a relay that claims to end TLS itself is given the tunnel back', async (t) => {
   for (const tls of ['relay', 'passthrough']) {
     const { link, client, requests } = await besieged(t, tls);
-    await within(5_000, 'release', link.message('release'));
+    await within('release', link.message('release'));
     await client.event('denied vault VERSION_UNSUPPORTED');
     assert.deepEqual(requests, []);
   }

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { connect, createServer } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { Conversation } from './support/conversation.js';
-import { freePort } from './support/free-port.js';
 import { curlOptions, homeCertificate, VAULT, vaultTunnel, vaultUrl } from './support/home-tls.js';
 import { startNginx } from './support/nginx.js';
 import { endConnections, listen, startHttpOrigin } from './support/origins.js';
@@ -73,16 +73,16 @@ test('a visitor who comes while a killed client is away waits for it; after a le
   assert.equal((await before.response()).body, 'from home');
 
   await first.kill();
-  assert.notEqual(await within(3_000, 'end of a visitor of the killed client', before.ended()), undefined);
+  assert.notEqual(await within('end of a visitor of the killed client', before.ended()), undefined);
   const waiting = open();
   const second = await startTunnelProcess(t, https, home, tunnels, { clientId: 'home' });
-  assert.equal((await within(10_000, 'answer', waiting.response())).body, 'from home');
+  assert.equal((await within('answer', waiting.response())).body, 'from home');
 
   waiting.socket.destroy();
   second.child.kill('SIGTERM');
-  assert.equal(await within(10_000, 'end of the client', second.exited), 0);
+  assert.equal(await within('end of the client', second.exited), 0);
   // What Node calls the alert depends on whether it was about to write.
-  assert.match(await within(3_000, 'alert', open().ended()), /^(?:EPROTO|ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR)$/);
+  assert.match(await within('alert', open().ended()), /^(?:EPROTO|ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR)$/);
 });
 
 test('a relay that was killed and started again holds the hostname until its client is back', async (t) => {
@@ -95,7 +95,7 @@ test('a relay that was killed and started again holds the hostname until its cli
   const second = await startRelayProcess(t, home);
   const socket = connect({ host: '127.0.0.1', port: second.https, servername: VAULT, ca: certificate.ca });
   t.after(() => void socket.destroy());
-  await within(10_000, 'handshake', once(socket, 'secureConnect'));
+  await within('handshake', once(socket, 'secureConnect'));
   socket.write(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\n\r\n`);
   assert.equal((await new Conversation(socket).response()).body, 'from home');
 });

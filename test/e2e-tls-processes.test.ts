@@ -4,10 +4,10 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createServer } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { CertificateStore, IMPORTED_CA } from '../shared/certs/certificate-store.js';
 import { Secret } from '../shared/secret.js';
 import { acmeTunnel, startAcmeHome } from './support/acme-home.js';
-import { freePort } from './support/free-port.js';
 import { homeCertificate, VAULT, vaultTunnel } from './support/home-tls.js';
 import { visitHome } from './support/home-visitor.js';
 import { endConnections, listen, startHttpOrigin } from './support/origins.js';
@@ -23,7 +23,6 @@ import {
   writeTunnelConfig,
 } from './support/world.js';
 
-const READY_MS = 20_000;
 const HSTS = 'strict-transport-security';
 const fromHome = (t: TestContext) => startHttpOrigin(t, (_request, response) => response.end('from home'));
 
@@ -49,7 +48,7 @@ const tunnelVerb = (t: TestContext, env: NodeJS.ProcessEnv, ...args: string[]) =
 /** Everything that a verb prints until it ends. */
 async function printed(t: TestContext, env: NodeJS.ProcessEnv, ...args: string[]): Promise<string> {
   const program = tunnelVerb(t, env, ...args);
-  assert.equal(await within(READY_MS, args.join(' '), program.exited), 0, program.lines.join('\n'));
+  assert.equal(await within(args.join(' '), program.exited), 0, program.lines.join('\n'));
   await program.line('');
   return program.lines.join('\n');
 }
@@ -65,7 +64,7 @@ test('tunnel up PORT --host --tls end-to-end gets a certificate, and tunnel stat
   const [, acme = ''] = world.yaml.split('\n');
   const env = userOf(t, httpsPort, home, acme);
   const up = tunnelVerb(t, env, 'up', String(origin.port), '--host', VAULT, '--tls', 'end-to-end');
-  await within(READY_MS, 'certificate', up.line(`vault has a certificate for ${VAULT} until `));
+  await within('certificate', up.line(`vault has a certificate for ${VAULT} until `));
   const { body, headers } = await visitHome(httpsPort, await pebble.root());
   assert.deepEqual([body, headers[HSTS]], ['from home', 'max-age=31536000']);
 
@@ -95,7 +94,7 @@ test('while the CA is away tunnel status names the reason and the next attempt',
   const [, acme = ''] = world.yaml.split('\n');
   const env = userOf(t, httpsPort, home, acme);
   const up = tunnelVerb(t, env, 'up', '9', '--host', VAULT, '--tls', 'end-to-end', '--json');
-  await within(READY_MS, 'failure', up.line('"state":"failed"'));
+  await within('failure', up.line('"state":"failed"'));
   const { certificate } = JSON.parse(await printed(t, env, 'status', '--json')).clients[0].tunnels[0];
   assert.equal(certificate.state, 'waiting');
   assert.match(certificate.lastError, /Cannot reach the CA at localhost/);
@@ -119,7 +118,7 @@ test('tunnel up PORT --host --tls passthrough leaves TLS to the origin', { timeo
   const { https } = await startRelayProcess(t, home);
   const env = userOf(t, https, home);
   const up = tunnelVerb(t, env, 'up', String(port), '--host', VAULT, '--tls', 'passthrough');
-  await within(READY_MS, 'tunnel', up.line(`vault is up: https://${VAULT}:${https}`));
+  await within('tunnel', up.line(`vault is up: https://${VAULT}:${https}`));
   const { body, headers } = await visitHome(https, ca);
   assert.deepEqual([body, headers[HSTS]], ['behind', undefined]);
   const [tunnel] = JSON.parse(await printed(t, env, 'status', '--json')).clients[0].tunnels;

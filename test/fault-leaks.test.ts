@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { freePort } from '../bench/free-port.js';
 import { Origin } from './support/fault-origin.js';
 import type { Site } from './support/fault-visitor.js';
-import { freePort } from './support/free-port.js';
 import { type NodeProcess, startNode } from './support/node-process.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { until } from './support/within.js';
@@ -146,7 +146,7 @@ async function answered(socket: Socket, text: string): Promise<void> {
 
 async function expectFlat(t: TestContext, world: World, warmUp: number, visit: () => Promise<void>): Promise<void> {
   const calm = () =>
-    until(5_000, 'end of all streams', async () => {
+    until('end of all streams', async () => {
       const figures = await world.figures();
       return figures.relayStreams + figures.clientStreams + figures.connections === 0 ? figures : undefined;
     });

@@ -15,7 +15,7 @@ test('a broken link costs its own streams; the session, its tunnel and its other
   const proxy = await CountingProxy.start(t, relay.port('https'));
   const client = await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 2' });
   const session = () => relay.relay.status().sessions[0];
-  await until(5_000, 'second link', () => session()?.links.length === 2 || undefined);
+  await until('second link', () => session()?.links.length === 2 || undefined);
   const { id } = session() ?? {};
 
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
@@ -30,19 +30,14 @@ test('a broken link costs its own streams; the session, its tunnel and its other
   );
   proxy.cut();
   const first = await within(
-    2_000,
     'end of one download',
     Promise.race(visitors.map(({ closed }, at) => closed.then(() => at))),
   );
   const survivor = visitors[1 - first];
   const before = survivor?.bytes ?? 0;
-  await within(
-    2_000,
-    'progress of the other download',
-    survivor?.receivedBytes(before + 16 * 2 ** 20) ?? Promise.reject(),
-  );
+  await within('progress of the other download', survivor?.receivedBytes(before + 16 * 2 ** 20) ?? Promise.reject());
   assert.equal((await ask(site, { path: '/small' })).body, 'small');
-  await until(5_000, 'new link', () => session()?.links.length === 2 || undefined);
+  await until('new link', () => session()?.links.length === 2 || undefined);
   assert.equal(session()?.id, id);
   assert.equal(relay.relay.status().tunnels[0]?.state, 'online');
   assert.deepEqual(client.events, ['up app']);
@@ -58,11 +53,11 @@ test('a session whose links all break comes back as a new one; requests in betwe
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
   proxy.hold();
   proxy.cut();
-  await until(2_000, 'held tunnel', () => relay.relay.status().tunnels[0]?.state === 'held' || undefined);
+  await until('held tunnel', () => relay.relay.status().tunnels[0]?.state === 'held' || undefined);
   const answers = Array.from({ length: 20 }, () => ask(site, { path: '/small' }));
-  await until(5_000, 'requests', () => relay.relay.status().tunnels[0]?.requests === answers.length || undefined);
+  await until('requests', () => relay.relay.status().tunnels[0]?.requests === answers.length || undefined);
   proxy.letGo();
-  for (const { status, body } of await within(5_000, 'answers', Promise.all(answers))) {
+  for (const { status, body } of await within('answers', Promise.all(answers))) {
     assert.deepEqual([status, body], [200, 'small']);
   }
   assert.deepEqual(client.events, ['up app', 'down app LINK_LOST', 'reconnecting LINK_LOST', 'up app']);
@@ -74,15 +69,15 @@ test('a client that is replaced while it opens a link learns it there, and leave
   const relay = await new RelayHome(t).start(t);
   const proxy = await CountingProxy.start(t, relay.port('https'));
   const old = await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 2' });
-  await until(5_000, 'second link', () => relay.relay.status().sessions[0]?.links.length === 2 || undefined);
+  await until('second link', () => relay.relay.status().sessions[0]?.links.length === 2 || undefined);
   proxy.hold();
   proxy.cut();
-  await until(5_000, 'attempt', () => proxy.count === 3 || undefined);
+  await until('attempt', () => proxy.count === 3 || undefined);
   proxy.freeze();
   const heir = await relay.client(t, [origin.tunnel('app')]);
   const { id } = relay.relay.status().sessions[0] ?? {};
   proxy.letGo();
-  await assert.rejects(within(5_000, 'end of the old client', old.done), { code: 'SESSION_REPLACED' });
+  await assert.rejects(within('end of the old client', old.done), { code: 'SESSION_REPLACED' });
   assert.deepEqual(heir.events, ['up app']);
   assert.equal(relay.relay.status().sessions[0]?.id, id);
 });

@@ -24,7 +24,7 @@ test('a link that stands still gets no new streams after half a second, though t
   const proxy = await CountingProxy.start(t, relay.port('https'));
   await startClient(t, proxy.port, relay.home, [origin.tunnel('app')], { yaml: 'links: 2' });
   const streams = () => relay.relay.status().sessions[0]?.links.map((link) => link.streams) ?? [];
-  await until(5_000, 'second link', () => streams().length === 2 || undefined);
+  await until('second link', () => streams().length === 2 || undefined);
 
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
   const visitors = await Promise.all(Array.from({ length: WAITING }, () => VisitorConnection.open(t, site)));
@@ -36,9 +36,9 @@ test('a link that stands still gets no new streams after half a second, though t
   proxy.freezeOldest();
   for (const response of waiting) response.write('still here');
   const served = () => visitors.filter(({ text }) => text.includes('still here'));
-  await until(2_000, 'the visitors of the other link', () => served().length === WAITING / 2 || undefined);
+  await until('the visitors of the other link', () => served().length === WAITING / 2 || undefined);
   for (const visitor of visitors) if (!served().includes(visitor)) visitor.leave('reset');
-  await until(2_000, 'the others to leave', () => streams().includes(0) || undefined);
+  await until('the others to leave', () => streams().includes(0) || undefined);
 
   let answered = 0;
   for (let request = 0; request < REQUESTS; request += 1) {
@@ -52,5 +52,5 @@ test('a link that stands still gets no new streams after half a second, though t
     await delay(REQUEST_EVERY_MS);
   }
   // By the number of streams alone, 15 requests would have gone to the link that stands still.
-  await until(3_000, 'answers', () => answered >= REQUESTS * 0.6 || undefined);
+  await until('answers', () => answered >= REQUESTS * 0.6 || undefined);
 });

@@ -72,7 +72,7 @@ async function startPrograms(t: TestContext, { relay, home }: Machines): Promise
   const environment = { XDG_RUNTIME_DIR: folder };
   const args = ['up', '--json', '--config', clientFile];
   const client = new RunningProgram(t, TUNNEL_PROGRAM, args, environment, home.wrapper);
-  await within(10_000, 'tunnel', client.line('"event":"up"'));
+  await within('tunnel', client.line('"event":"up"'));
   return state.caFile;
 }
 
@@ -108,7 +108,7 @@ test('a client behind NAT serves, and serves again within 15 s after the ISP has
     `insert rule ip guard in tcp sport ${forgotten} drop; insert rule ip guard in tcp dport ${forgotten} drop`,
   );
   assert.equal(await visit(machines, caFile), undefined);
-  const answer = await until(BACK_MS, 'service', () => visit(machines, caFile));
+  const answer = await until('service', () => visit(machines, caFile), BACK_MS);
   const backMs = performance.now() - droppedAtMs;
   assert.equal(answer, 'at home');
   assert.ok(backMs < BACK_MS, `back after ${backMs.toFixed(0)} ms`);

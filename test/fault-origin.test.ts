@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { freePort } from '../bench/free-port.js';
 import type { ErrorCode } from '../shared/errors.js';
 import { startBlackHole } from './support/black-hole.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
-import { freePort } from './support/free-port.js';
 import { requireTool } from './support/require-tool.js';
 import { until, within } from './support/within.js';
 import { type ClientWorldOptions, RelayHome, type RunningClient, type RunningRelay } from './support/world.js';
@@ -39,7 +39,7 @@ function refusals(world: World, code: ErrorCode): number {
 
 /** Both ends know of no stream any more. */
 async function nothingLeft(world: World, origin?: Origin): Promise<void> {
-  await until(2_000, 'end of all streams', () => {
+  await until('end of all streams', () => {
     const relayStreams = world.relay.relay.status().streams.now;
     const clientStreams = world.client.client.status().tunnels[0]?.openStreams;
     return relayStreams === 0 && clientStreams === 0 && (origin?.sockets.size ?? 0) === 0 ? true : undefined;
@@ -76,7 +76,7 @@ test('an origin that swallows the connection attempt gives 504 ORIGIN_TIMEOUT af
   const beganAtMs = performance.now();
   await expectPage(world, 504, 'ORIGIN_TIMEOUT');
   const elapsedMs = performance.now() - beganAtMs;
-  assert.ok(elapsedMs > 950 && elapsedMs < 4_000, `answered after ${elapsedMs.toFixed(0)} ms`);
+  assert.ok(elapsedMs > 950 && elapsedMs < 8_000, `answered after ${elapsedMs.toFixed(0)} ms`);
   await nothingLeft(world);
 });
 
@@ -85,7 +85,7 @@ test('a visitor who leaves while the origin is dialled ends the attempt', async 
   const world = await makeWorld(t, `{ name: app, host: app.relay.localhost, origin: "http://127.0.0.1:${port}" }`);
   const visitor = await VisitorConnection.open(t, world.site);
   visitor.get(world.site, '/');
-  await until(2_000, 'stream', () => world.client.client.status().tunnels[0]?.openStreams || undefined);
+  await until('stream', () => world.client.client.status().tunnels[0]?.openStreams || undefined);
   visitor.socket.destroy();
   await nothingLeft(world);
 });
@@ -123,7 +123,7 @@ for (const [name, start] of Object.entries(brokenBodies)) {
     visitor.get(world.site, '/');
     await visitor.received('the beginning');
     (await connected).resetAndDestroy();
-    await within(2_000, 'end of the connection', visitor.closed);
+    await within('end of the connection', visitor.closed);
     assert.doesNotMatch(visitor.text, /\r\n0\r\n\r\n$/);
     assert.equal(refusals(world, 'STREAM_RESET'), 1);
     await nothingLeft(world, origin);
@@ -209,7 +209,7 @@ test('"the tunnel is down" and "the app is down" are different pages, for people
   const appDown = { html: await page('text/html'), json: await page('application/json') };
   client.client.close();
   await client.done;
-  await until(2_000, 'offline tunnel', () => relay.relay.status().tunnels[0]?.state === 'offline' || undefined);
+  await until('offline tunnel', () => relay.relay.status().tunnels[0]?.state === 'offline' || undefined);
   const tunnelDown = { html: await page('text/html'), json: await page('application/json') };
 
   assert.deepEqual([appDown.html.status, appDown.json.status], [502, 502]);

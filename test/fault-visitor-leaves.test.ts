@@ -4,14 +4,13 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { downloads, Origin } from './support/fault-origin.js';
 import { type Site, VisitorConnection } from './support/fault-visitor.js';
-import { freePort } from './support/free-port.js';
 import { until, within } from './support/within.js';
 import { RelayHome, type RelayWorldOptions, type RunningClient, type RunningRelay } from './support/world.js';
 
 const GIB = 2 ** 30;
-const AT_ONCE_MS = 2_000;
 
 interface World {
   readonly relay: RunningRelay;
@@ -37,7 +36,7 @@ async function everythingFreed({ relay, client }: World, origin: Origin): Promis
     return [streams.now, visitors, linkStreams, tunnelStreams, origin.sockets.size];
   };
   try {
-    await until(AT_ONCE_MS, 'freeing', () => (left().every((count) => count === 0) ? true : undefined));
+    await until('freeing', () => (left().every((count) => count === 0) ? true : undefined));
   } catch {
     assert.deepEqual(left(), [0, 0, 0, 0, 0], 'streams, visitors, streams on links, streams of the tunnel, origin');
   }
@@ -76,7 +75,7 @@ for (const how of ['end', 'reset'] as const) {
     const world = await makeWorld(t, origin.tunnel('app'));
     const visitor = await VisitorConnection.open(t, world.site);
     upload(visitor, world.site);
-    await until(5_000, 'upload', () => received > 2 ** 20 || undefined);
+    await until('upload', () => received > 2 ** 20 || undefined);
     visitor.leave(how);
     await everythingFreed(world, origin);
   });
@@ -123,7 +122,7 @@ for (const how of ['end', 'reset'] as const) {
     const visitor = connect(port, '127.0.0.1');
     t.after(() => visitor.destroy());
     visitor.write('hello');
-    await within(2_000, 'connection', connected);
+    await within('connection', connected);
     if (how === 'end') visitor.destroy();
     else visitor.resetAndDestroy();
     await everythingFreed(world, origin);
@@ -140,11 +139,7 @@ test('an upload to an origin that stopped reading ends after body_idle_timeout',
   upload(visitor, world.site);
   await standsStill(() => world.relay.relay.status().tunnels[0]?.bytesIn ?? 0);
   visitor.leave('end');
-  await until(
-    AT_ONCE_MS,
-    'end of the stream',
-    () => world.client.client.status().tunnels[0]?.openStreams === 0 || undefined,
-  );
+  await until('end of the stream', () => world.client.client.status().tunnels[0]?.openStreams === 0 || undefined);
   for (const request of stalled) request.resume();
   await everythingFreed(world, origin);
 });
@@ -162,24 +157,24 @@ test('a visitor who leaves while a held tunnel waits for its client gives up the
   const relay = await home.start(t);
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
   const requests = (count: number) =>
-    until(2_000, 'request', () => relay.relay.status().tunnels[0]?.requests === count || undefined);
+    until('request', () => relay.relay.status().tunnels[0]?.requests === count || undefined);
   const first = await VisitorConnection.open(t, site);
   first.get(site, '/');
   await requests(1);
   first.leave('end');
-  await until(2_000, 'end of the visit', () => relay.relay.status().connections.now === 0 || undefined);
+  await until('end of the visit', () => relay.relay.status().connections.now === 0 || undefined);
   const second = await VisitorConnection.open(t, site);
   second.get(site, '/');
   await requests(2);
   await relay.client(t, [origin.tunnel('app')]);
-  await within(2_000, 'answer', second.received('HTTP/1.1 200'));
+  await within('answer', second.received('HTTP/1.1 200'));
 });
 
 /** Resolves once `figure` is above zero and has not changed for a while: everything in between is full. */
 async function standsStill(figure: () => number): Promise<void> {
   let seen = 0;
   let sinceMs = performance.now();
-  await until(10_000, 'standstill', () => {
+  await until('standstill', () => {
     const now = figure();
     if (now !== seen) sinceMs = performance.now();
     seen = now;

@@ -12,7 +12,6 @@ import { until, within } from './support/within.js';
 import { RelayHome, type RunningProgram, startRelayProcess, startTunnelProcess } from './support/world.js';
 
 const WORKERS = 2;
-const SOON_MS = 10_000;
 
 interface World {
   readonly origin: Origin;
@@ -30,7 +29,7 @@ async function makeWorld(t: TestContext): Promise<World> {
   const home = new RelayHome(t, { yaml: `workers: ${WORKERS}` });
   const folder = temporaryFolder(t);
   const { program, https, admin } = await startRelayProcess(t, home, { TMPDIR: folder });
-  const { workers = [] } = await statusUntil(admin, SOON_MS, (status) => status.workers?.length === WORKERS);
+  const { workers = [] } = await statusUntil(admin, (status) => status.workers?.length === WORKERS);
   await startTunnelProcess(t, https, home, [origin.tunnel('app')]);
   const site = { host: 'app.relay.localhost', port: https, ca: home.ca };
   return { origin, relay: program, admin, site, pids: workers.map(({ pid }) => pid), folder };
@@ -57,7 +56,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function allGone(pids: readonly number[]): Promise<void> {
-  await until(SOON_MS, 'end of the workers', () => (pids.some(isAlive) ? undefined : true));
+  await until('end of the workers', () => (pids.some(isAlive) ? undefined : true));
 }
 
 test('a killed worker loses its own visitors and nobody else; another takes its place', async (t) => {
@@ -68,15 +67,14 @@ test('a killed worker loses its own visitors and nobody else; another takes its 
   assert.ok(lost && kept);
   const { sessions } = await statusOf(world.admin);
   process.kill(lost.pid, 'SIGKILL');
-  await within(SOON_MS, 'end of the lost visitor', lost.visitor.closed);
+  await within('end of the lost visitor', lost.visitor.closed);
   const status = await statusUntil(
     world.admin,
-    SOON_MS,
     ({ workers = [] }) => workers.length === WORKERS && workers.every(({ pid }) => pid !== lost.pid),
   );
   assert.equal(status.sessions[0]?.id, sessions[0]?.id, 'the session lives on by its other link');
   kept.response.end(' + en');
-  await within(SOON_MS, 'rest of the response', kept.visitor.received('beginning + en'));
+  await within('rest of the response', kept.visitor.received('beginning + en'));
   world.origin.server.once('request', (_request, response) => response.end('again'));
   assert.equal((await ask(world.site)).body, 'again');
 });
@@ -87,7 +85,7 @@ test('a killed relay leaves no worker behind', async (t) => {
   const { folder } = world;
   assert.equal(readdirSync(folder).length, 1);
   await world.relay.kill();
-  await within(SOON_MS, 'end of the visitor', visitor.closed);
+  await within('end of the visitor', visitor.closed);
   await allGone(world.pids);
   assert.deepEqual(readdirSync(folder), []);
 });
@@ -100,9 +98,9 @@ test('a relay that drains lets the visitors of its workers finish, also when the
   await world.relay.line('relay draining');
   for (const { response, visitor } of films) {
     response.end(' + en');
-    await within(SOON_MS, 'rest of the response', visitor.received('beginning + en'));
+    await within('rest of the response', visitor.received('beginning + en'));
   }
-  assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
+  assert.equal(await within('end of the relay', world.relay.exited), 0);
   await allGone(world.pids);
   assert.deepEqual(readdirSync(world.folder), []);
 });
@@ -113,8 +111,8 @@ test('a second signal ends the relay and its workers at once, whatever their vis
   world.relay.child.kill('SIGTERM');
   await world.relay.line('relay draining');
   world.relay.child.kill('SIGTERM');
-  assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
-  await within(SOON_MS, 'end of the visitor', visitor.closed);
+  assert.equal(await within('end of the relay', world.relay.exited), 0);
+  await within('end of the visitor', visitor.closed);
   await allGone(world.pids);
 });
 
@@ -125,6 +123,6 @@ test('a worker that hangs does not keep the relay from ending', async (t) => {
   world.relay.child.kill('SIGTERM');
   await world.relay.line('relay draining');
   world.relay.child.kill('SIGTERM');
-  assert.equal(await within(SOON_MS, 'end of the relay', world.relay.exited), 0);
+  assert.equal(await within('end of the relay', world.relay.exited), 0);
   await allGone(world.pids);
 });

@@ -1,6 +1,7 @@
 /** Clients with a good token that want more than it grants: each claim is denied, and nobody else's address is touched. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import {
   type AttackedWorld,
@@ -11,7 +12,6 @@ import {
   GOOD,
 } from './support/attack.js';
 import { APP, talkToRelay } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { HostileLink, type Message } from './support/hostile-link.js';
 import { connectPlain } from './support/raw-tls.js';
 import { until, within } from './support/within.js';
@@ -34,7 +34,7 @@ async function claimWorld(t: TestContext, limits?: string, hosts: readonly strin
 
 /** Asked once, answered once. */
 async function answerTo(link: HostileLink, claim: Message): Promise<string> {
-  const { type, code, url } = await within(3_000, 'answer to a claim', link.claim(claim));
+  const { type, code, url } = await within('answer to a claim', link.claim(claim));
   return type === 'claimed' ? String(url) : String(code);
 }
 
@@ -138,7 +138,7 @@ test('a claim of both kinds, of none, or with wrong types ends the link', async 
   ]) {
     const link = await HostileLink.proven(t, world.relay, token);
     link.send({ type: 'claim', ...claim });
-    assert.deepEqual(await within(3_000, 'close', link.closed), { code: 1002, reason: 'PROTOCOL_VIOLATION' });
+    assert.deepEqual(await within('close', link.closed), { code: 1002, reason: 'PROTOCOL_VIOLATION' });
   }
   await assertServes(t, world.relay);
 });
@@ -173,19 +173,19 @@ test('no more tunnels than the limit, whether claimed one by one or all at once,
   assert.equal(answers.filter((answer) => answer === 'claimed').length, 5);
   assert.equal(answers.filter((answer) => answer === 'LIMIT_EXCEEDED').length, 15);
   link.send({ type: 'leave' });
-  await until(3_000, 'release', () => (online().length === 0 ? true : undefined));
+  await until('release', () => (online().length === 0 ? true : undefined));
   for (let count = 0; count < 50; count += 1)
     link.send({ type: 'claim', name: 'same', host: `s${count}.mine.localhost` });
   const last = () => online().find(({ public: at }) => at.includes('s49.mine'));
   // The local CA makes its certificates one after the other, and the newest is the last of fifty.
-  await until(20_000, 'newest claim', last);
+  await until('newest claim', last);
   assert.equal(online().length, 1);
   await assertServes(t, relay);
 });
 
 /** `claimed`, or the code of the denial. */
 async function answered(link: HostileLink, name: string): Promise<string> {
-  return until(3_000, `answer for ${name}`, () => {
+  return until(`answer for ${name}`, () => {
     const answer = link.messages.find((message) => message.name === name);
     return answer && String(answer.type === 'claimed' ? 'claimed' : answer.code);
   });
@@ -202,7 +202,7 @@ test('what is claimed, released and claimed in one breath leaves nothing behind 
   link.send({ type: 'claim', name: 'a', host: 'last.mine.localhost' });
   await answered(link, 'a');
   link.webSocket.terminate();
-  await until(3_000, 'end of the session', () => (relay.relay.status().sessions.length === 1 ? true : undefined));
+  await until('end of the session', () => (relay.relay.status().sessions.length === 1 ? true : undefined));
   const online = relay.relay.status().tunnels.filter(({ state }) => state === 'online');
   assert.deepEqual(
     online.map(({ name }) => name),
@@ -224,7 +224,7 @@ test('an address is its client’s alone, while it is online and while it is hel
   assert.equal(await answerTo(rival, { name: 'b', host: APP }), 'HOSTNAME_TAKEN');
   owner.webSocket.terminate();
   const mine = () => relay.relay.status().tunnels.find(({ public: at }) => at.includes('mine.relay'));
-  await until(3_000, 'hold', () => (mine()?.state === 'held' ? true : undefined));
+  await until('hold', () => (mine()?.state === 'held' ? true : undefined));
   for (const other of [rival, sibling]) assert.equal(await answerTo(other, claim), 'HOSTNAME_TAKEN');
   const back = await HostileLink.proven(t, relay, token);
   assert.match(await answerTo(back, claim), /^https:/);
@@ -238,7 +238,7 @@ test('a revoked token ends its session within a second, and its visitors and cla
   visitor.send(GOOD.replaceAll(APP, 'mine.relay.localhost'));
   await link.stream();
   relay.home.tokens.revoke('mine');
-  assert.deepEqual(await within(1_500, 'end of the session', link.closed), { code: 4401, reason: 'TOKEN_REJECTED' });
-  assert.equal((await within(1_000, 'answer', visitor.response())).status, 502);
+  assert.deepEqual(await within('end of the session', link.closed), { code: 4401, reason: 'TOKEN_REJECTED' });
+  assert.equal((await within('answer', visitor.response())).status, 502);
   await assertServes(t, relay);
 });

@@ -52,7 +52,7 @@ async function assertArrives(t: TestContext, relay: RunningRelay, origin: Record
     const visitor = await talkToRelay(t, relay);
     await sendEach(visitor, pieces);
     const text = () => normalised(origin.connections[count]?.text ?? '');
-    await until(3_000, `${disguise.what} at the origin`, () => (text().length >= expected.length ? true : undefined));
+    await until(`${disguise.what} at the origin`, () => (text().length >= expected.length ? true : undefined));
     assert.equal(text(), expected);
     assert.equal(visitor.unread.includes('X-Sallyport-Error'), false, visitor.unread);
     visitor.socket.destroy();
@@ -230,7 +230,7 @@ test('each visitor has origin connections of its own: what one leaves behind, no
   const { relay, origin } = await attackedWorld(t);
   const first = await talkToRelay(t, relay);
   first.send(`POST /x HTTP/1.1\r\n${HOST}Content-Length: 100\r\n\r\nGET /smuggled HTTP/1.1\r\nX: `);
-  await until(3_000, 'first visitor', () => (origin.text.includes('/smuggled') ? true : undefined));
+  await until('first visitor', () => (origin.text.includes('/smuggled') ? true : undefined));
   for (let count = 0; count < 5; count += 1) await assertServes(t, relay);
   assert.equal(origin.connections.length, 6);
   assert.equal(origin.connections.filter(({ text }) => text.includes('smuggled')).length, 1);

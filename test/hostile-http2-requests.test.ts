@@ -116,7 +116,7 @@ function request(stream: number, fields: Fields): Buffer {
 /** `reset`, or the status on the page. @throws when the connection ends. */
 async function outcome(visitor: RawHttp2Visitor, stream: number): Promise<string> {
   for (;;) {
-    const next = await within(3_000, 'an answer', visitor.frame());
+    const next = await within('an answer', visitor.frame());
     if (next.type === GOAWAY) return 'the end of the connection';
     if (next.stream !== stream) continue;
     if (next.type === RST_STREAM) return 'reset';
@@ -163,7 +163,7 @@ for (const [what, promised, body] of [
     visitor.send(headers(1, fields, 0), frame(DATA, END_STREAM, 1, Buffer.from(body)));
     assert.match(await outcome(visitor, 1), /^(?:reset|the end of the connection)$/);
     visitor.conversation.socket.destroy();
-    await until(3_000, 'the end of its origin connection', () => world.origin.openCount === 0 || undefined);
+    await until('the end of its origin connection', () => world.origin.openCount === 0 || undefined);
     assert.ok(!world.origin.text.includes('evil'), world.origin.text);
     await assertServes(t, world.relay);
   });
@@ -196,7 +196,7 @@ test('an HTTP/2 preface where HTTP/1.1 was agreed is a bad request, and the othe
   assert.ok([400, 505].includes((await old.response()).status));
   const young = await RawHttp2Visitor.connect(t, world.relay, { preface: false });
   young.send('GET /good HTTP/1.1\r\nHost: x\r\n\r\n');
-  await within(3_000, 'the end', young.goAwayCode());
+  await within('the end', young.goAwayCode());
   await assertServes(t, world.relay);
   await assertOnlyGood(world.origin, 1);
   await assertAllFreed(world);

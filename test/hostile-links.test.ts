@@ -15,7 +15,6 @@ import { until, within } from './support/within.js';
 
 const EVIL = 'evil.relay.localhost';
 const REQUEST = `GET /victim HTTP/1.1\r\nHost: ${EVIL}\r\n\r\n`;
-const PATIENCE_MS = 5_000;
 
 interface EvilWorld extends AttackedWorld {
   /** A hostile session with a tunnel at EVIL. */
@@ -97,10 +96,10 @@ test('a client that breaks a rule of the mux loses its link with the right code,
       const { id } = await link.stream();
       pour(link, bytes(id));
       await assertServes(t, world.relay);
-      assert.deepEqual(await within(PATIENCE_MS, 'close', link.closed), close);
-      const { status } = await within(PATIENCE_MS, 'answer to its visitor', visitor.response());
+      assert.deepEqual(await within('close', link.closed), close);
+      const { status } = await within('answer to its visitor', visitor.response());
       assert.ok(status >= 500 && status < 600, String(status));
-      await until(PATIENCE_MS, 'freeing', () => (world.relay.relay.status().streams.now === 0 ? true : undefined));
+      await until('freeing', () => (world.relay.relay.status().streams.now === 0 ? true : undefined));
     });
   }
   await assertServes(t, world.relay);
@@ -125,9 +124,9 @@ test('a client that sends more than the window of a visitor who does not read is
   );
   t.after(() => clearInterval(timer));
   await assertServes(t, world.relay);
-  assert.deepEqual(await within(PATIENCE_MS, 'close', link.closed), VIOLATION);
+  assert.deepEqual(await within('close', link.closed), VIOLATION);
   visitor.socket.resume();
-  assert.notEqual(await within(PATIENCE_MS, 'end of the visitor', visitor.ended()), undefined);
+  assert.notEqual(await within('end of the visitor', visitor.ended()), undefined);
   await assertServes(t, world.relay);
 });
 
@@ -148,7 +147,7 @@ test('messages that are too long, too many or unknown end the link of a session,
   for (const [what, close, send] of attacks) {
     const link = await world.evil();
     send(link);
-    assert.deepEqual(await within(PATIENCE_MS, what, link.closed), close, what);
+    assert.deepEqual(await within(what, link.closed), close, what);
   }
   await assertServes(t, world.relay);
 });
@@ -158,7 +157,7 @@ test('a message in thousands of fragments, and one that never ends, cost the rel
   const link = await HostileLink.open(t, world.relay);
   const before = process.memoryUsage().rss;
   for (let count = 0; count < 60_000; count += 1) link.webSocket.send(Buffer.of(32), { binary: false, fin: false });
-  await within(PATIENCE_MS, 'close', link.closed);
+  await within('close', link.closed);
   const grownMiB = (process.memoryUsage().rss - before) / 2 ** 20;
   assert.ok(grownMiB < 64, `${grownMiB} MiB`);
   await assertServes(t, world.relay);
@@ -171,5 +170,5 @@ test('a flood of WebSocket pings is answered no faster than it is read, and dist
   for (let count = 0; count < 50_000; count += 1) link.webSocket.ping(randomBytes(100));
   await assertServes(t, world.relay);
   link.webSocket.terminate();
-  await until(PATIENCE_MS, 'freeing', () => (world.relay.relay.status().sessions.length === 1 ? true : undefined));
+  await until('freeing', () => (world.relay.relay.status().sessions.length === 1 ? true : undefined));
 });

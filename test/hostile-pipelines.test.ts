@@ -28,7 +28,7 @@ test('a request behind one that got an error page is answered, also when both ca
     const visitor = await talkToRelay(t, relay);
     await sendEach(visitor, [wire.subarray(0, cut), wire.subarray(cut)]);
     for (const status of statuses) {
-      assert.equal((await within(3_000, `answer ${status}, cut at ${cut}`, visitor.response())).status, status);
+      assert.equal((await within(`answer ${status}, cut at ${cut}`, visitor.response())).status, status);
     }
     visitor.socket.destroy();
   }
@@ -41,7 +41,7 @@ test('requests to an offline tunnel, sent all at once, get a page each', async (
   const visitor = await talkToRelay(t, world.relay);
   visitor.send(GOOD.repeat(50));
   for (let count = 0; count < 50; count += 1) {
-    assert.equal((await within(3_000, `page ${count}`, visitor.response())).status, 503);
+    assert.equal((await within(`page ${count}`, visitor.response())).status, 503);
   }
 });
 
@@ -53,7 +53,7 @@ test('bytes that arrive in the same turn as a response are read behind those tha
   stream.answer(NO_CONTENT);
   socket.say(`TP/1.1\r\n${HOST}\r\nGET /3 HTTP/1.1\r\n${HOST}\r\n`);
   for (const request of ['GET /2 HTTP/1.1\r\n', 'GET /3 HTTP/1.1\r\n']) {
-    await until(1_000, request, () => (stream.text.includes(request) ? true : undefined));
+    await until(request, () => (stream.text.includes(request) ? true : undefined));
     stream.answer(NO_CONTENT);
   }
 });
@@ -64,7 +64,7 @@ test('a visitor who has sent enough ahead is not read on for each answer', async
   assert.equal(socket.isPaused(), true);
   for (let count = 2; count <= 10; count += 1) {
     stream.answer(NO_CONTENT);
-    await until(1_000, `request ${count}`, () => (stream.text.split('GET /good').length > count ? true : undefined));
+    await until(`request ${count}`, () => (stream.text.split('GET /good').length > count ? true : undefined));
     assert.equal(socket.isPaused(), true, `after request ${count}`);
   }
 });

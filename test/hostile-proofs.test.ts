@@ -11,8 +11,6 @@ import { HostileLink, type ProofLies } from './support/hostile-link.js';
 import { until, within } from './support/within.js';
 import { DOMAIN, type RunningRelay } from './support/world.js';
 
-const PATIENCE_MS = 4_000;
-
 /** Each attacker comes from an address of its own, so that the limit of failed proofs meets none of them. */
 let attackers = 0;
 function nextAddress(): string {
@@ -27,9 +25,9 @@ function issue(relay: RunningRelay, name: string, expiresAtMs?: number): Secret 
 
 /** The link is refused with this code, said and as close reason. */
 async function assertRefused(link: HostileLink, code: string, closeCode: number): Promise<string> {
-  const refused = await within(PATIENCE_MS, `refusal ${code}`, link.message('refused'));
+  const refused = await within(`refusal ${code}`, link.message('refused'));
   assert.equal(refused.code, code);
-  assert.deepEqual(await within(PATIENCE_MS, 'close', link.closed), { code: closeCode, reason: code });
+  assert.deepEqual(await within('close', link.closed), { code: closeCode, reason: code });
   return String(refused.message);
 }
 
@@ -131,7 +129,7 @@ test('whatever comes instead of a proof ends the link with its code', async (t) 
       const link = await HostileLink.open(t, relay, nextAddress());
       send(link);
       // A message that is too long is not even answered with another one.
-      assert.deepEqual(await within(PATIENCE_MS, 'close', link.closed), { code: 1002, reason: 'PROTOCOL_VIOLATION' });
+      assert.deepEqual(await within('close', link.closed), { code: 1002, reason: 'PROTOCOL_VIOLATION' });
     });
   }
   for (const [what, send, code] of [
@@ -140,7 +138,7 @@ test('whatever comes instead of a proof ends the link with its code', async (t) 
   ] as const) {
     const link = await HostileLink.open(t, relay, nextAddress());
     send(link);
-    assert.equal((await within(PATIENCE_MS, what, link.closed)).code, code, what);
+    assert.equal((await within(what, link.closed)).code, code, what);
   }
   const outdated = await HostileLink.open(t, relay, nextAddress());
   outdated.send(await outdated.proof(issue(relay, 'mine'), { version: 2 }));
@@ -181,9 +179,7 @@ test('a link without a proof is ended in its limit, also when its peer answers n
   deaf.socket.pause();
   await assertRefused(silent, 'HANDSHAKE_TIMEOUT', 4408);
   await assertRefused(slow, 'HANDSHAKE_TIMEOUT', 4408);
-  await until(PATIENCE_MS, 'the deaf link’s end', () =>
-    relay.relay.status().connections.now === 2 ? true : undefined,
-  );
+  await until('the deaf link’s end', () => (relay.relay.status().connections.now === 2 ? true : undefined));
   await assertServes(t, relay);
 });
 
@@ -216,7 +212,7 @@ test('links over the limit of an address or of a session are refused, and given 
   ];
   await assertRefused(await HostileLink.open(t, relay, address), 'LIMIT_EXCEEDED', 4429);
   links[1]?.webSocket.terminate();
-  await until(PATIENCE_MS, 'a free place', async () => {
+  await until('a free place', async () => {
     const link = await HostileLink.open(t, relay, address);
     return link.message('challenge').catch(() => undefined);
   });
@@ -271,8 +267,8 @@ test('upgrades that are no links are answered and closed, whoever asks', async (
   for (const [status, request] of attempts) {
     const connection = await talkToRelay(t, relay, { servername: DOMAIN });
     connection.send(request);
-    assert.match(await within(PATIENCE_MS, 'answer', connection.until('\r\n')), status, request);
-    await within(PATIENCE_MS, 'end', connection.ended());
+    assert.match(await within('answer', connection.until('\r\n')), status, request);
+    await within('end', connection.ended());
   }
-  await until(PATIENCE_MS, 'freeing', () => (relay.relay.status().connections.now === 2 ? true : undefined));
+  await until('freeing', () => (relay.relay.status().connections.now === 2 ? true : undefined));
 });

@@ -19,7 +19,6 @@ import { testCertificate } from './support/test-certificate.js';
 import { until, within } from './support/within.js';
 import { type ClientWorldOptions, DOMAIN, RelayHome, type RunningClient, startClient } from './support/world.js';
 
-const PATIENCE_MS = 5_000;
 const REQUEST = 'GET /good HTTP/1.1\r\nHost: app\r\n\r\n';
 
 interface Besieged {
@@ -54,10 +53,10 @@ async function besieged(
 
 /** The client has come back, on a link that is honest, and serves. */
 async function assertServesAgain({ relay, origin }: Besieged): Promise<void> {
-  const link = await until(PATIENCE_MS, 'a new session', () => relay.links.slice(1).findLast((each) => each.hasBegun));
+  const link = await until('a new session', () => relay.links.slice(1).findLast((each) => each.hasBegun));
   const before = origin.connections.length;
   const id = link.openTo({}, REQUEST);
-  const answer = await within(PATIENCE_MS, 'answer', link.answer(id, 10));
+  const answer = await within('answer', link.answer(id, 10));
   assert.match(answer.toString('latin1'), /^\0HTTP\/1\.1 200 OK/);
   assert.equal(origin.connections.length, before + 1);
 }
@@ -102,7 +101,7 @@ test('a relay that breaks the handshake is left with its code, and tried again',
   for (const [what, code, attack] of HANDSHAKES) {
     await t.test(`${what}: ${code}`, async (t) => {
       const world = await besieged(t, (link) => void attack(link), { yaml: 'connect_timeout: 500ms' });
-      await within(PATIENCE_MS, 'reconnecting', world.client.event(`reconnecting ${code}`));
+      await within('reconnecting', world.client.event(`reconnecting ${code}`));
       await assertServesAgain(world);
       assert.equal(
         world.relay.links[0]?.messages.filter(({ type }) => type === 'proof').length ?? 0,
@@ -119,8 +118,8 @@ test('a proof is for the relay that was dialled, whatever name the challenge say
     link.challenge(nonce, { relay: 'victim.example.com' });
     proof = link.message('proof');
   });
-  await until(PATIENCE_MS, 'link', () => proof);
-  const said = await within(PATIENCE_MS, 'proof', proof ?? Promise.reject(new Error('none')));
+  await until('link', () => proof);
+  const said = await within('proof', proof ?? Promise.reject(new Error('none')));
   const { id: tokenId, publicKey } = parseToken(world.home.token);
   const signature = Buffer.from(String(said.signature), 'base64url');
   const exporter = Buffer.from(String(said.exporter), 'base64url');
@@ -154,7 +153,7 @@ test('a relay that is none at all, or a stranger’s, gets no proof, and not man
     yaml: 'connect_timeout: 500ms',
     log: recordingLog(logs),
   });
-  await within(PATIENCE_MS, 'attempts', client.event('reconnecting LINK_LOST', 3));
+  await within('attempts', client.event('reconnecting LINK_LOST', 3));
   await delay(2_000);
   assert.ok(relay.connections < 15, `${relay.connections} attempts`);
   const stranger = createTlsServer(await testCertificate());
@@ -165,7 +164,7 @@ test('a relay that is none at all, or a stranger’s, gets no proof, and not man
   const port = await listen(t, stranger);
   endConnections(t, stranger);
   const careful = await startClient(t, port, home, [appTunnel('http://127.0.0.1:9')], { noWait: true });
-  await within(PATIENCE_MS, 'attempts', careful.event('reconnecting LINK_LOST', 2));
+  await within('attempts', careful.event('reconnecting LINK_LOST', 2));
   assert.equal(spoken, 0);
 });
 
@@ -206,9 +205,9 @@ test('a stream that is for no tunnel of ours, or says nothing that we understand
     await first.begin();
     link = first;
   });
-  const relay = await until(PATIENCE_MS, 'a session', () => link);
+  const relay = await until('a session', () => link);
   for (const [what, verdict, open] of OPENINGS) {
-    const answer = await within(PATIENCE_MS, what, relay.answer(open(relay)));
+    const answer = await within(what, relay.answer(open(relay)));
     assert.equal(answer.toString('hex'), Buffer.of(verdict).toString('hex'), what);
   }
   assert.equal(world.origin.connections.length, 0);
@@ -219,7 +218,7 @@ test('a stream that is for no tunnel of ours, or says nothing that we understand
     publicPort: trapPort,
   };
   const id = relay.openTo({ ...addresses, authority: `127.0.0.1:${trapPort}` }, REQUEST);
-  assert.match((await within(PATIENCE_MS, 'answer', relay.answer(id, 10))).toString('latin1'), /^\0HTTP/);
+  assert.match((await within('answer', relay.answer(id, 10))).toString('latin1'), /^\0HTTP/);
   assert.deepEqual([trapped, world.origin.connections.length], [0, 1]);
   assert.equal(world.origin.text, REQUEST);
 });
@@ -237,7 +236,7 @@ test('an authority that is no name for a certificate harms neither the client no
     link = first;
   };
   await besieged(t, attack, { originUrl: `https+insecure://127.0.0.1:${port}` });
-  const relay = await until(PATIENCE_MS, 'a session', () => link);
+  const relay = await until('a session', () => link);
   const authorities = [
     '',
     'a',
@@ -252,7 +251,7 @@ test('an authority that is no name for a certificate harms neither the client no
     `${'a.'.repeat(150)}b`,
   ];
   for (const authority of authorities) {
-    const answer = await within(PATIENCE_MS, `authority ${authority}`, relay.answer(relay.openTo({ authority })));
+    const answer = await within(`authority ${authority}`, relay.answer(relay.openTo({ authority })));
     assert.ok(answer[0] === 0 || answer[0] === 3, `${authority}: verdict ${answer[0]}`);
   }
 });
@@ -307,8 +306,8 @@ test('a relay that breaks the rules of a session is left with its code, and trie
       // An origin that reads nothing, for those attacks that fill a stream.
       const timer = setInterval(() => world.origin.connections[0]?.socket.pause(), 1);
       t.after(() => clearInterval(timer));
-      const link = await until(PATIENCE_MS, 'link', () => world.relay.links[0]);
-      assert.deepEqual(await within(PATIENCE_MS, 'close', link.closed), close);
+      const link = await until('link', () => world.relay.links[0]);
+      assert.deepEqual(await within('close', link.closed), close);
       clearInterval(timer);
       await assertServesAgain(world);
       assert.equal(world.client.client.status().links.length, 1);
@@ -328,9 +327,9 @@ test('a flood of streams is refused beyond the limit, and freed when it is over'
       await delay(50);
     }
   });
-  const link = await until(PATIENCE_MS, 'link', () => world.relay.links[0]);
+  const link = await until('link', () => world.relay.links[0]);
   const refused = () => link.frames.filter(({ flags }) => (flags & RST) !== 0).length;
-  await until(PATIENCE_MS, 'refusals', () => (refused() >= 10_000 - 4_096 ? true : undefined));
+  await until('refusals', () => (refused() >= 10_000 - 4_096 ? true : undefined));
   assert.equal(world.client.client.status().links[0]?.streams, 4_096);
   assert.equal(world.origin.connections.length, 0);
   link.webSocket.terminate();
@@ -341,13 +340,13 @@ test('figures that a relay may name are kept within reason', async (t) => {
   const world = await besieged(t, (link) => link.begin({ maxLinks: 1e9, heartbeatMs: 0, maxStreams: 0 }), {
     yaml: 'links: 2',
   });
-  await until(PATIENCE_MS, 'links', () => (world.relay.links.length >= 2 ? true : undefined));
+  await until('links', () => (world.relay.links.length >= 2 ? true : undefined));
   await delay(500);
   assert.equal(world.relay.links.length, 2);
   const first = world.relay.links[0];
   assert.ok((first?.frames.filter(({ type }) => type === PING).length ?? 0) < 5, 'pings');
   first?.send({ type: 'drain', reconnectInMs: 1e15 });
-  await within(PATIENCE_MS, 'drain', world.client.event('reconnecting RELAY_DRAINING'));
+  await within('drain', world.client.event('reconnecting RELAY_DRAINING'));
   assert.ok((world.client.client.status().retryInMs ?? 0) < 120_000);
 });
 
@@ -362,7 +361,7 @@ test('texts of the relay reach no log as they are', async (t) => {
     link.send({ type: 'denied', name: 'app', code: 'HOSTNAME_TAKEN', message: evil });
     link.send({ type: 'drain', reconnectInMs: 10 });
   });
-  await within(PATIENCE_MS, 'drain', world.client.event('reconnecting'));
+  await within('drain', world.client.event('reconnecting'));
   // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these must not be there.
   for (const line of world.logs) assert.doesNotMatch(line.trimEnd(), /[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/);
   assert.ok(world.logs.length > 3);

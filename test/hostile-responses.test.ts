@@ -15,7 +15,6 @@ import { until, within } from './support/within.js';
 const EVIL = 'evil.relay.localhost';
 const REQUEST = `GET /victim HTTP/1.1\r\nHost: ${EVIL}\r\n\r\n`;
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
-const PATIENCE_MS = 5_000;
 
 interface EvilWorld extends AttackedWorld {
   readonly link: HostileLink;
@@ -64,8 +63,8 @@ test('a response that is none is answered with a page, and the session goes on',
     await t.test(`${what}: ${code}`, async () => {
       const visitor = await world.visit();
       await world.link.answerNext(bytes);
-      let response = await within(PATIENCE_MS, 'answer', visitor.response());
-      while (response.status < 200) response = await within(PATIENCE_MS, 'final answer', visitor.response());
+      let response = await within('answer', visitor.response());
+      while (response.status < 200) response = await within('final answer', visitor.response());
       assert.deepEqual([response.status, response.field('x-sallyport-error')], [502, code]);
       assert.doesNotMatch(response.head + response.body, /hello|Processing|\0/);
       visitor.socket.destroy();
@@ -91,7 +90,7 @@ test('each verdict has its page; one that means nothing is a violation of the st
     const visitor = await world.visit();
     const { id } = await world.link.stream();
     world.link.answer(id, Buffer.concat([Buffer.of(verdict), Buffer.from(OK)]));
-    const response = await within(PATIENCE_MS, 'answer', visitor.response());
+    const response = await within('answer', visitor.response());
     assert.deepEqual([response.status, response.field('x-sallyport-error')], [status, code]);
     visitor.socket.destroy();
   }
@@ -102,10 +101,10 @@ test('a stream that is reset or ended before its response is a page of its own',
   const world = await evilWorld(t);
   const reset = await world.visit();
   world.link.send(frame(WINDOW_UPDATE, RST, (await world.link.stream()).id));
-  assert.equal((await within(PATIENCE_MS, 'answer', reset.response())).field('x-sallyport-error'), 'STREAM_RESET');
+  assert.equal((await within('answer', reset.response())).field('x-sallyport-error'), 'STREAM_RESET');
   const ended = await world.visit();
   world.link.answer((await world.link.stream()).id, '\0', 4);
-  assert.equal((await within(PATIENCE_MS, 'answer', ended.response())).field('x-sallyport-error'), 'ORIGIN_CLOSED');
+  assert.equal((await within('answer', ended.response())).field('x-sallyport-error'), 'ORIGIN_CLOSED');
   await assertServes(t, world.relay);
 });
 
@@ -114,7 +113,7 @@ test('Content-Length beside chunked is dropped, so that the visitor can read the
   const visitor = await visit();
   const chunks = '2\r\nok\r\n0\r\n\r\n';
   await link.answerNext(`HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`);
-  const response = await within(PATIENCE_MS, 'answer', visitor.response());
+  const response = await within('answer', visitor.response());
   assert.deepEqual([response.status, response.body, response.field('content-length')], [200, 'ok', undefined]);
 });
 
@@ -131,7 +130,7 @@ test('a chunked response that breaks the rules is cut, so that nobody takes it f
     const id = await link.answerNext('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
     await visitor.until('abc\r\n');
     link.answer(id, chunks);
-    await within(PATIENCE_MS, `cut after ${chunks}`, visitor.ended());
+    await within(`cut after ${chunks}`, visitor.ended());
     assert.doesNotMatch(visitor.unread, /0\r\n\r\n$/);
   }
 });
@@ -142,21 +141,21 @@ test('a second response in the same bytes never answers the visitor’s next req
   const visitor = await visit();
   visitor.send(REQUEST);
   await link.answerNext(OK + forged);
-  assert.equal((await within(PATIENCE_MS, 'first answer', visitor.response())).body, 'ok');
+  assert.equal((await within('first answer', visitor.response())).body, 'ok');
   await link.answerNext('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nreal');
-  assert.equal((await within(PATIENCE_MS, 'second answer', visitor.response())).body, 'real');
+  assert.equal((await within('second answer', visitor.response())).body, 'real');
 });
 
 test('a response on a stream that nobody asked anything is thrown away with the stream', async (t) => {
   const { link, visit, relay } = await evilWorld(t);
   const visitor = await visit();
   const id = await link.answerNext(OK);
-  assert.equal((await within(PATIENCE_MS, 'answer', visitor.response())).body, 'ok');
+  assert.equal((await within('answer', visitor.response())).body, 'ok');
   link.answer(id, 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged');
-  await until(PATIENCE_MS, 'end of the stream', () => (relay.relay.status().streams.now === 0 ? true : undefined));
+  await until('end of the stream', () => (relay.relay.status().streams.now === 0 ? true : undefined));
   visitor.send(REQUEST);
   await link.answerNext('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nreal');
-  assert.equal((await within(PATIENCE_MS, 'next answer', visitor.response())).body, 'real');
+  assert.equal((await within('next answer', visitor.response())).body, 'real');
 });
 
 test('an origin cannot make fields of the relay’s connection, nor split its response', async (t) => {
@@ -165,6 +164,6 @@ test('an origin cannot make fields of the relay’s connection, nor split its re
   const fields =
     'Connection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\nTransfer-Encoding: chunked\r\nUpgrade: h2c\r\n';
   await link.answerNext(`HTTP/1.1 200 OK\r\n${fields}X-End: 1\r\n\r\n0\r\n\r\n`);
-  const { head } = await within(PATIENCE_MS, 'answer', visitor.response());
+  const { head } = await within('answer', visitor.response());
   assert.equal(head, 'HTTP/1.1 200 OK\r\nX-End: 1\r\nTransfer-Encoding: chunked\r\n\r\n');
 });

@@ -90,7 +90,7 @@ test('what strangers say stands in a text log as one harmless line each', async 
   const evil = '\u001b[2J\u001b]0;evil\u0007\r\n2026-01-01 INFO  relay stopped \u202e\u0000\u009b31m';
   const link = await HostileLink.open(t, relay);
   link.send({ ...(await link.proof(home.token, { clientId: evil })), agent: evil });
-  await within(3_000, 'welcome', link.message('welcome'));
+  await within('welcome', link.message('welcome'));
   await link.claim({ name: evil, host: APP });
   await link.claim({ name: 'a', host: evil });
   link.send(evil);

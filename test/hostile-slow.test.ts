@@ -22,7 +22,7 @@ const LIMIT_MS = 600;
 /** Deadlines are looked at four times a second, against a clock of the same grain. */
 const GRAIN_MS = 300;
 /** For a busy machine. */
-const PATIENCE_MS = 3_000;
+const PATIENCE_MS = 10_000;
 const SHORT = [
   ...['client_hello_timeout', 'tls_handshake_timeout', 'head_timeout', 'keep_alive_timeout', 'body_idle_timeout'],
 ]
@@ -32,7 +32,7 @@ const SHORT = [
 /** The connection ends by itself, not long before and not long after its limit. */
 async function assertCut(what: string, connection: Conversation, sinceMs: number): Promise<void> {
   connection.socket.on('end', () => connection.socket.end());
-  await within(LIMIT_MS + GRAIN_MS + PATIENCE_MS, what, connection.ended());
+  await within(what, connection.ended(), LIMIT_MS + GRAIN_MS + PATIENCE_MS);
   const afterMs = performance.now() - sinceMs;
   assert.ok(afterMs > LIMIT_MS - GRAIN_MS, `${what}: cut after ${Math.round(afterMs)} ms`);
 }
@@ -125,7 +125,7 @@ test('an empty line now and then does not prolong the wait for a request', async
     await delay(LIMIT_MS / 3);
     visitor.send('\r\n');
   }
-  await within(2 * LIMIT_MS + PATIENCE_MS, 'end', visitor.ended());
+  await within('end', visitor.ended(), 2 * LIMIT_MS + PATIENCE_MS);
   assert.ok(performance.now() - beganAtMs < 3 * LIMIT_MS + PATIENCE_MS);
 });
 
@@ -163,10 +163,10 @@ test('a visitor who stops reading a download is cut in its limit, and frees stre
     socket.on('error', () => {});
     socket.write(`GET /film HTTP/1.1\r\n${HOST}\r\n`);
   }
-  await until(PATIENCE_MS, 'films', () => (relay.relay.status().streams.now === 5 ? true : undefined));
+  await until('films', () => (relay.relay.status().streams.now === 5 ? true : undefined));
   const stoppedAtMs = performance.now();
   await assertServes(t, relay);
-  await until(LIMIT_MS + GRAIN_MS + PATIENCE_MS, 'cut', () => (closed === 5 ? true : undefined));
+  await until('cut', () => (closed === 5 ? true : undefined), LIMIT_MS + GRAIN_MS + PATIENCE_MS);
   assert.ok(performance.now() - stoppedAtMs > LIMIT_MS - 2 * GRAIN_MS);
   assert.equal(relay.relay.status().streams.now, 0);
 });
@@ -219,7 +219,7 @@ test('a refused visitor who sends on and never leaves is cut soon after the answ
   visitor.send('BAD\r\n\r\n');
   assertRefusal(await visitor.response(), 400);
   assert.equal(await visitor.rest(), '');
-  const gone = within(PATIENCE_MS + 2_500, 'cut', visitor.closed);
+  const gone = within('cut', visitor.closed, PATIENCE_MS + 2_500);
   const timer = setInterval(() => visitor.socket.write('x'), 20);
   t.after(() => clearInterval(timer));
   await gone;
@@ -235,28 +235,30 @@ test('connections over the limit of an address are refused to it alone, until it
   await assertServes(t, relay);
   assert.ok((relay.relay.status().refusals.LIMIT_EXCEEDED ?? 0) >= 3);
   mine[0]?.destroy();
-  await until(PATIENCE_MS, 'a place that is free again', () => from('127.0.0.2').catch(() => undefined));
+  await until('a place that is free again', () => from('127.0.0.2').catch(() => undefined));
 });
 
 test('silent sockets count as well, and give back their places when they are cut', async (t) => {
   const { relay } = await attackedWorld(t, `{ connections_per_ip: 4, client_hello_timeout: ${LIMIT_MS}ms }`);
   const localAddress = '127.0.0.2';
   await Promise.all(Array.from({ length: 8 }, () => connectPlain(t, relay.port('https'), { localAddress })));
-  await until(PATIENCE_MS, 'refusals', () => (relay.relay.status().refusals.LIMIT_EXCEEDED === 4 ? true : undefined));
-  await until(LIMIT_MS + PATIENCE_MS, 'a place that is free again', () =>
-    connectFrom(t, relay, localAddress).catch(() => undefined),
+  await until('refusals', () => (relay.relay.status().refusals.LIMIT_EXCEEDED === 4 ? true : undefined));
+  await until(
+    'a place that is free again',
+    () => connectFrom(t, relay, localAddress).catch(() => undefined),
+    LIMIT_MS + PATIENCE_MS,
   );
 });
 
 test('no more connections in all than limits.connections, and a place that is given back is taken again', async (t) => {
   const { relay } = await attackedWorld(t, '{ connections: 6 }');
   const links = 2;
-  await until(PATIENCE_MS, 'links', () => (relay.relay.status().connections.now === links ? true : undefined));
+  await until('links', () => (relay.relay.status().connections.now === links ? true : undefined));
   const taken = await Promise.all(Array.from({ length: 6 - links }, () => connectVisitor(t, relay)));
   await assert.rejects(connectVisitor(t, relay), /ECONNRESET|disconnected/);
   assert.equal(relay.relay.status().connections.now, 6);
   taken[0]?.destroy();
-  await until(PATIENCE_MS, 'a free place', () => (relay.relay.status().connections.now < 6 ? true : undefined));
+  await until('a free place', () => (relay.relay.status().connections.now < 6 ? true : undefined));
   await assertServes(t, relay);
 });
 
@@ -265,12 +267,12 @@ test('the plain port has the same limits: places per address, and time', async (
   const open = (localAddress: string) => connectPlain(t, relay.port('http'), { localAddress });
   const mine = await Promise.all(Array.from({ length: 8 }, () => open('127.0.0.2')));
   const isOpen = () => mine.filter(({ ending }) => ending === undefined).length;
-  await until(PATIENCE_MS, 'refusals', () => (isOpen() === 4 ? true : undefined));
+  await until('refusals', () => (isOpen() === 4 ? true : undefined));
   const other = await open('127.0.0.3');
   other.send('GET / HTTP/1.1\r\nHost: relay.localhost\r\n\r\n');
   assert.equal((await other.response()).status, 308);
   for (const connection of mine) void drip(connection, Buffer.from(`GET / HTTP/1.1\r\nA: ${'b'.repeat(1_000)}`));
-  await until(LIMIT_MS + 1_000 + PATIENCE_MS, 'cut', () => (isOpen() === 0 ? true : undefined));
+  await until('cut', () => (isOpen() === 0 ? true : undefined), LIMIT_MS + 1_000 + PATIENCE_MS);
   const again = await open('127.0.0.2');
   again.send('GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n');
   assert.equal((await again.response()).status, 404);

@@ -33,7 +33,7 @@ test('a client that goes on talking but stops reading is ended after 15 s and a 
       if (visitor.ending === undefined) upload();
     });
   upload();
-  const answer = within(STALL_MS + 2 * HEARTBEAT_MS + 2_000, 'answer to the upload', visitor.response());
+  const answer = within('answer to the upload', visitor.response(), STALL_MS + 2 * HEARTBEAT_MS + 2_000);
   await assertServes(t, relay);
   const { status, field } = await answer;
   const afterMs = performance.now() - stoppedAtMs;

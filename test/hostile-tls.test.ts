@@ -21,7 +21,7 @@ const DECODE_ERROR = '15030300020232';
 async function answerTo(t: TestContext, relay: RunningRelay, pieces: readonly Buffer[]): Promise<string> {
   const connection = await connectPlain(t, relay.port('https'));
   await sendEach(connection, pieces);
-  await within(3_000, 'end of the connection', connection.ended());
+  await within('end of the connection', connection.ended());
   return Buffer.from(connection.unread, 'latin1').toString('hex');
 }
 
@@ -132,7 +132,7 @@ test('protocols and versions that are not spoken here end in an alert, and are c
     await assert.rejects(visitThrough(t, relay, { servername: APP, ...options }), /alert/i, JSON.stringify(options));
   }
   const refused = () => relay.relay.status().refusals;
-  await until(1_000, 'refusals', () => (refused().REQUEST_INVALID === 3 ? true : undefined));
+  await until('refusals', () => (refused().REQUEST_INVALID === 3 ? true : undefined));
   assert.equal(refused().ROUTE_NOT_FOUND, 1, 'a challenge that does not run');
   await assertServes(t, relay);
 });
@@ -152,7 +152,7 @@ test('200 connections of garbage, of all kinds and at once, leave nothing behind
   const hello = await clientHello(t, APP);
   await assertServes(t, world.relay);
   await assertAllFreed(world);
-  await until(2_000, 'links', () => (world.client.client.status().links.length === 2 ? true : undefined));
+  await until('links', () => (world.client.client.status().links.length === 2 ? true : undefined));
   const before = openHandles();
   const attackers = Array.from({ length: 200 }, async (_, number) => {
     const { socket } = await connectPlain(t, world.relay.port('https'));
@@ -176,9 +176,9 @@ test('200 connections of garbage, of all kinds and at once, leave nothing behind
   await Promise.all(attackers);
   await assertServes(t, world.relay);
   await assertAllFreed(world);
-  await until(4_000, 'handles', () =>
-    JSON.stringify(openHandles()) === JSON.stringify(before) ? true : undefined,
-  ).catch(() => assert.deepEqual(openHandles(), before));
+  await until('handles', () => (JSON.stringify(openHandles()) === JSON.stringify(before) ? true : undefined)).catch(
+    () => assert.deepEqual(openHandles(), before),
+  );
 });
 
 test('a visitor who renegotiates, or tears the connection in mid-record, harms nobody', async (t) => {
@@ -191,6 +191,6 @@ test('a visitor who renegotiates, or tears the connection in mid-record, harms n
   const broken = await visitThrough(t, relay, { servername: APP, socket: plain.socket });
   broken.send(GOOD.slice(0, 10));
   plain.socket.resetAndDestroy();
-  await Promise.all([within(3_000, 'end', old.ended()), within(3_000, 'end', broken.closed)]);
+  await Promise.all([within('end', old.ended()), within('end', broken.closed)]);
   await assertServes(t, relay);
 });

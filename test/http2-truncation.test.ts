@@ -54,7 +54,7 @@ for (const head of [
       const answer = answerOf(stream);
       await once(stream, 'response');
       stream.write('now');
-      const { code } = await within(3_000, 'the end', answer);
+      const { code } = await within('the end', answer);
       assert.equal(code === constants.NGHTTP2_NO_ERROR, isWhole, `ended with ${code}`);
     });
   }
@@ -95,7 +95,7 @@ for (const [how, cut] of CUTS) {
       const upload = await arrived;
       await upload.begun;
       cut(visitor);
-      assert.equal(await within(3_000, 'the end at the origin', upload.end), 'cut');
+      assert.equal(await within('the end at the origin', upload.end), 'cut');
     }
   });
 }
@@ -126,7 +126,7 @@ for (const [how, cut] of CUTS) {
     const stream = await origin.stream;
     const aborted = once(stream, 'aborted');
     cut(visitor);
-    await within(3_000, 'the end at the origin', aborted);
+    await within('the end at the origin', aborted);
   });
 }
 
@@ -142,13 +142,13 @@ test('a response whose h2c origin is gone is cut for visitors of HTTP/1.1 and HT
       const answer = answerOf(asked);
       await once(asked, 'data');
       (await origin.stream).session?.destroy();
-      assert.notEqual((await within(3_000, 'the end', answer)).code, constants.NGHTTP2_NO_ERROR);
+      assert.notEqual((await within('the end', answer)).code, constants.NGHTTP2_NO_ERROR);
     } else {
       const visitor = await talkToRelay(t, relay);
       visitor.send(`GET / HTTP/1.1\r\nHost: ${APP}\r\n\r\n`);
       await visitor.until('half');
       (await origin.stream).session?.destroy();
-      await within(3_000, 'the end', visitor.ended());
+      await within('the end', visitor.ended());
       assert.doesNotMatch(visitor.unread, /0\r\n\r\n$/);
     }
   }

@@ -20,7 +20,7 @@ test('lines come to the file in their order, behind what is there, also those wr
   const file = path.join(temporaryFolder(t), 'logs', 'access.log');
   const first = fileSink(file).sink;
   first.write('one');
-  await until(3_000, 'first line', async () => (fs.existsSync(file) && linesIn(file)[0]) || undefined);
+  await until('first line', async () => (fs.existsSync(file) && linesIn(file)[0]) || undefined);
   first.write('two');
   await first.close();
   await first.close();
@@ -48,7 +48,7 @@ test('a file that was moved away is left alone once it was opened anew', async (
   const file = path.join(temporaryFolder(t), 'access.log');
   const { sink } = fileSink(file);
   sink.write('one');
-  await until(3_000, 'first line', async () => (fs.existsSync(file) && linesIn(file)[0]) || undefined);
+  await until('first line', async () => (fs.existsSync(file) && linesIn(file)[0]) || undefined);
   fs.renameSync(file, `${file}.moved`);
   sink.reopen();
   sink.write('two');
@@ -72,7 +72,7 @@ test('a disk that refuses costs lines and nothing else, and it goes on when it c
   const file = path.join(folder, 'access.log');
   const { sink, troubles } = fileSink(file);
   sink.write('lost');
-  await until(3_000, 'trouble', async () => troubles[0]);
+  await until('trouble', async () => troubles[0]);
   fs.rmSync(folder);
   sink.write('kept');
   await sink.close();
@@ -95,7 +95,7 @@ test('a reader of stdout that stands still holds up nobody, and gets every line 
   `;
   const child = startNode(t, code, []);
   child.child.stdout?.pause();
-  await until(10_000, 'turns', async () => child.errors() || undefined);
+  await until('turns', async () => child.errors() || undefined);
   assert.equal(child.errors().trim(), 'turned true');
   child.child.stdin?.write('go\n');
   child.child.stdout?.resume();

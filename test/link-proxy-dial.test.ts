@@ -5,10 +5,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { TunnelError } from '../shared/errors.js';
 import { Secret } from '../shared/secret.js';
 import { connectThrough } from '../tunnel-client/proxy/connect-through.js';
-import { freePort } from './support/free-port.js';
 import { endConnections, listen } from './support/origins.js';
 import { requireTool } from './support/require-tool.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -97,7 +97,7 @@ test('a head without an end costs 16 KiB and no more', async (t) => {
       more();
     }).then((port) => assertFails(dial(port), /longer than 16384 bytes/));
   });
-  await within(5_000, 'the proxy is hung up on', closed);
+  await within('the proxy is hung up on', closed);
   assert.ok(sentBytes < 10_000_000);
 });
 
@@ -149,7 +149,7 @@ test('tunnel up goes through a real proxy with a login, from a variable, and is 
   const client = up('me:hunter2@');
   await client.line('"event":"up"');
   await proxy.line(`CONNECT 0.0.0.0:${https}`);
-  const links = await until(5_000, 'both links', () => {
+  const links = await until('both links', () => {
     const count = relay.relay.status().sessions[0]?.links.length;
     return count === 2 ? count : undefined;
   });

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { listenForAdmin } from '../tunnel-client/ops/admin-listener.js';
 import { APP, appTunnel, startAppTunnel, talkToRelay } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { startVault, VAULT } from './support/home-tls.js';
 import { askOver, http2Visitor } from './support/http2-visitor.js';
 import { lint, scrape } from './support/metrics.js';
@@ -77,7 +77,6 @@ test('a handshake that fails is counted', async (t) => {
   await talkToRelay(t, relay);
   await assert.rejects(talkToRelay(t, relay, { ALPNProtocols: ['no-such-protocol'] }));
   const failed = await until(
-    5_000,
     'a failed handshake',
     async () =>
       (await scrape(relay.port('admin'))).value('sallyport_tls_handshakes_total', { result: 'failed' }) || undefined,
@@ -99,11 +98,9 @@ test('a tunnel whose client stopped is down like one whose client was lost', asy
   assert.deepEqual([await up('lost'), await up('given')], [1, 1]);
   left.child.kill('SIGTERM');
   await left.exited;
-  await until(5_000, 'the tunnel is down', async () => ((await up('given')) === 0 ? true : undefined));
+  await until('the tunnel is down', async () => ((await up('given')) === 0 ? true : undefined));
   await lost.kill();
-  await until(5_000, 'the session ends', async () =>
-    (await scrape(admin)).value('sallyport_sessions') ? undefined : true,
-  );
+  await until('the session ends', async () => ((await scrape(admin)).value('sallyport_sessions') ? undefined : true));
   assert.equal(await up('lost'), 0);
   const metrics = await scrape(admin);
   assert.equal(metrics.value('sallyport_sessions_ended_total'), 2);
@@ -150,7 +147,7 @@ test('lines that the access log loses are counted, at the relay and at the clien
   visitor.send(`GET / HTTP/1.1\r\nHost: ${VAULT}\r\nConnection: close\r\n\r\n`);
   await visitor.until('hello');
   visitor.socket.destroy();
-  const counts = await until(5_000, 'a lost line at both', async () => {
+  const counts = await until('a lost line at both', async () => {
     const all = (await metricsOf()).map(lost);
     return all.every((count) => count > 0) ? all : undefined;
   });
@@ -202,7 +199,7 @@ test('requests over HTTP/2 are counted like all others', async (t) => {
   await askOver(visitor, { ':path': '/' });
   await askOver(visitor, { ':path': '/no' });
   const tunnel = APP;
-  const metrics = await until(3_000, 'both requests', async () => {
+  const metrics = await until('both requests', async () => {
     const seen = await scrape(relay.port('admin'));
     return seen.value('sallyport_tunnel_request_duration_seconds_count', { tunnel }) === 2 ? seen : undefined;
   });

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { freePort } from '../bench/free-port.js';
 import { listenForAdmin } from '../tunnel-client/ops/admin-listener.js';
 import { talkToRelay } from './support/carry.js';
-import { freePort } from './support/free-port.js';
 import { startVault, VAULT, vaultTunnel } from './support/home-tls.js';
 import { startHttpOrigin } from './support/origins.js';
 import { requireTool } from './support/require-tool.js';
@@ -120,7 +120,7 @@ test('a real Prometheus finds every metric that the alerts and dashboards name',
   };
   // Two scrapes with requests before and between them: then everything has a rate.
   await talk();
-  await until(20_000, 'both are scraped twice', async () => {
+  await until('both are scraped twice', async () => {
     await talk();
     const { data } = await query('query', { query: 'count_over_time(up[1m]) >= 3' });
     return data.result.length === 2 ? true : undefined;

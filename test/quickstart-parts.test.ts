@@ -5,11 +5,11 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { ChildProgram } from '../relay-server/quickstart/child-program.js';
 import { choosePorts } from '../relay-server/quickstart/choose-ports.js';
 import { LogFile } from '../relay-server/quickstart/log-file.js';
 import { welcomeText } from '../relay-server/quickstart/welcome.js';
-import { freePort } from './support/free-port.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 test('each port is the first free one of its wish, else any, and no two are the same', async (t) => {

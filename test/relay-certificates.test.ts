@@ -73,5 +73,5 @@ test('a hostname whose TLS moves home is let go, and is never ordered again', as
   assert.equal(ordersAt(world.pebble), 2, 'nothing is ordered for a name that passes through');
   running.relay.reload();
   const isThere = () => running.relay.status().certificates.some(({ name }) => name === APP);
-  await until(10_000, 'end of the certificate', () => (isThere() ? undefined : true));
+  await until('end of the certificate', () => (isThere() ? undefined : true));
 });

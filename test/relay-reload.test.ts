@@ -5,11 +5,11 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { parseRelayConfig } from '../relay-server/relay-config.js';
 import { relayChanges, reloaded } from '../relay-server/relay-reload.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
-import { freePort } from './support/free-port.js';
 import { statusUntil } from './support/relay-probe.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { runTool } from './support/tool-process.js';
@@ -144,7 +144,7 @@ describe('relay reload', { concurrency: 3 }, () => {
     assert.equal((await ask({ ...site, port })).body, 'page');
     assert.equal(await isRefused(https), true);
     assert.equal(visitor.socket.destroyed, false);
-    const { listeners } = await statusUntil(admin, 10_000, ({ state }) => state === 'running');
+    const { listeners } = await statusUntil(admin, ({ state }) => state === 'running');
     assert.deepEqual(
       listeners.map(({ name }) => name),
       ['https', 'admin'],
@@ -160,7 +160,7 @@ describe('relay reload', { concurrency: 3 }, () => {
       `${text}limits: { head_size: 1KiB, keep_alive_timeout: 100ms }\nlog: { level: error }\n`,
     );
     relay.child.kill('SIGHUP');
-    await until(10_000, 'new limit', async () => {
+    await until('new limit', async () => {
       const { status } = await ask(site, { headers: { 'x-long': 'x'.repeat(2_000) } });
       return status === 431 ? true : undefined;
     });
@@ -197,11 +197,11 @@ describe('relay reload', { concurrency: 3 }, () => {
     const world = await makeWorld(t, ['app.relay.localhost', 'other.relay.localhost']);
     const file = join(world.home.config.stateDir, 'tokens', 'home.json');
     writeFileSync(file, readFileSync(file, 'utf8').replace('app.relay.localhost', 'another.relay.localhost'));
-    await statusUntil(world.admin, 10_000, ({ tunnels }) => tunnels.every(({ name }) => name !== 'app'));
+    await statusUntil(world.admin, ({ tunnels }) => tunnels.every(({ name }) => name !== 'app'));
     assert.equal((await ask(world.site)).headers['x-sallyport-error'], 'TUNNEL_OFFLINE');
     // The relay makes itself ready for the new name; the test must not end under its hands.
     const isReady = (name: string) => name === 'another.relay.localhost';
-    await statusUntil(world.admin, 10_000, ({ certificates }) => certificates.some(({ name }) => isReady(name)));
+    await statusUntil(world.admin, ({ certificates }) => certificates.some(({ name }) => isReady(name)));
   });
 
   test('relay reload without a relay says so', async (t) => {

@@ -31,11 +31,10 @@ const WORKERS = 2;
 const LINKS = 2;
 const YAML = `workers: ${WORKERS}`;
 const GET = `GET / HTTP/1.1\r\nHost: ${APP}\r\n\r\n`;
-const SOON_MS = 5_000;
 
 /** Resolves once every worker takes visitors: until then the relay's own process serves them. */
 async function workersOf(relay: RunningRelay): Promise<readonly WorkerStatus[]> {
-  return until(SOON_MS, 'workers', () => {
+  return until('workers', () => {
     const { workers = [] } = relay.relay.status();
     return workers.length === WORKERS ? workers : undefined;
   });
@@ -57,7 +56,7 @@ function visitorsOf(relay: RunningRelay): number[] {
 
 /** Resolves once the workers have no visitors but so many. */
 async function nobodyLeft(relay: RunningRelay, but: number): Promise<void> {
-  await until(SOON_MS, 'end of all visitors', () => (sumOf(visitorsOf(relay)) === but ? true : undefined));
+  await until('end of all visitors', () => (sumOf(visitorsOf(relay)) === but ? true : undefined));
 }
 
 function sumOf(counts: readonly number[]): number {
@@ -161,7 +160,7 @@ test('a response that only its end delimits does not look complete when it break
   const broken = visit('/broken');
   const { socket } = await origin.connection(1);
   // Not before the relay has the beginning: a reset may overtake it.
-  await until(SOON_MS, 'beginning at the relay', () => (bytesOut(relay) > before ? true : undefined));
+  await until('beginning at the relay', () => (bytesOut(relay) > before ? true : undefined));
   socket.resetAndDestroy();
   assert.equal(await broken, true);
   await nobodyLeft(relay, LINKS);
@@ -195,7 +194,7 @@ test('a visitor who leaves is gone at the origin, however it leaves', async (t) 
     visitor.leave(how);
     const closed = new Promise((resolve) => request.once('close', resolve));
     request.on('error', () => {});
-    await within(SOON_MS, `${how} at the origin`, closed);
+    await within(`${how} at the origin`, closed);
   }
 });
 
@@ -243,7 +242,7 @@ test('an unknown name, a slow hello and a handshake that fails end as they do in
   await assert.rejects(connectVisitor(t, relay, { ALPNProtocols: ['nothing'] }), {
     code: 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL',
   });
-  await until(SOON_MS, 'a failed handshake', () => (failed() === 1 ? true : undefined));
+  await until('a failed handshake', () => (failed() === 1 ? true : undefined));
   const hello = await clientHello(t, APP);
   for (const bytes of [hello, hello.subarray(0, 20)]) {
     const socket = connectTcp(relay.port('https'), '127.0.0.1');
@@ -251,9 +250,9 @@ test('an unknown name, a slow hello and a handshake that fails end as they do in
     t.after(() => void socket.destroy());
     socket.write(bytes);
     socket.resume();
-    await within(SOON_MS, 'end of a silent visitor', once(socket, 'close'));
+    await within('end of a silent visitor', once(socket, 'close'));
   }
-  await until(SOON_MS, 'two failed handshakes', () => (failed() === 2 ? true : undefined));
+  await until('two failed handshakes', () => (failed() === 2 ? true : undefined));
 });
 
 test('limits per address count visitors of all workers together, and give back what ends', async (t) => {
@@ -264,7 +263,7 @@ test('limits per address count visitors of all workers together, and give back w
   for (let count = 0; count < 3; count += 1) visitors.push(await connectFrom(t, relay, localAddress));
   await assert.rejects(connectFrom(t, relay, localAddress));
   visitors[0]?.destroy();
-  await until(SOON_MS, 'a place', () => connectFrom(t, relay, localAddress).catch(() => undefined));
+  await until('a place', () => connectFrom(t, relay, localAddress).catch(() => undefined));
 });
 
 test('a proxy with a PROXY header names the visitor', async (t) => {

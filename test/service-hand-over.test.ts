@@ -9,10 +9,10 @@ import { connect as connectTcp } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
+import { freePort } from '../bench/free-port.js';
 import { askRelay } from '../relay-server/ops/control-socket.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site } from './support/fault-visitor.js';
-import { freePort } from './support/free-port.js';
 import { NotifySocket } from './support/notify-socket.js';
 import { runTool } from './support/tool-process.js';
 import { until, within } from './support/within.js';
@@ -173,19 +173,19 @@ test('under 100 requests/s a restart loses none, and kept connections are told b
     stop = resolve;
   });
   const kept = Promise.all(Array.from({ length: 5 }, () => askOnOneConnection(site, stopped)));
-  await until(10_000, 'first answers', () => (load.count > 50 ? true : undefined));
+  await until('first answers', () => (load.count > 50 ? true : undefined));
 
   const pids = [];
   for (let round = 0; round < 2; round += 1) {
     pids.push(await restart(t, world));
     const before = load.count;
-    await until(10_000, 'answers of the successor', () => (load.count > before + 80 ? true : undefined));
+    await until('answers of the successor', () => (load.count > before + 80 ? true : undefined));
   }
   stop();
   await load.stop();
   assert.deepEqual(load.failures, []);
   assert.deepEqual((await kept).flat(), []);
-  assert.equal(await within(10_000, 'end of the first relay', world.relay.exited), 0);
+  assert.equal(await within('end of the first relay', world.relay.exited), 0);
   assert.equal(new Set([world.relay.pid, ...pids]).size, 3);
   assert.match(world.manager.said, new RegExp(`MAINPID=${pids[1]}\\b`));
   assert.doesNotMatch(world.manager.said, /STOPPING=1/);
@@ -227,17 +227,17 @@ test('under 200 WebSockets every client is back within 3 s, and the WebSockets l
   await restart(t, world);
   const beganAtMs = performance.now();
   await within(
-    BACK_MS * 3,
     'return of every client',
     Promise.all(clients.map(({ event }, at) => event(`up ${names[at]}`, 2))),
+    BACK_MS * 3,
   );
   const backMs = performance.now() - beganAtMs;
   // The old process still serves whom it has.
   await Promise.all(sockets.map((socket, at) => echoes(socket, `still ${at}`)));
   const anew = await Promise.all(names.map((name) => openWebSocket(t, world.site(name))));
   await Promise.all(anew.map((socket, at) => echoes(socket, `anew ${at}`)));
-  assert.equal(await within(15_000, 'end of the old process', world.relay.exited), 0);
-  await within(2_000, 'end of the old WebSockets', ended);
+  assert.equal(await within('end of the old process', world.relay.exited), 0);
+  await within('end of the old WebSockets', ended);
   await Promise.all(anew.map((socket, at) => echoes(socket, `later ${at}`)));
   t.diagnostic(
     `${sockets.length} WebSockets of ${CLIENTS} clients; the last client was back after ${backMs.toFixed(0)} ms`,
@@ -301,7 +301,7 @@ test('a parent that is no predecessor is left alone, also when it knows how one 
       child.send('nonsense');
     });
     const { stateDir } = home.config;
-    await until(10_000, 'the relay', () => askRelay(stateDir, 'reload').catch(() => undefined));
+    await until('the relay', () => askRelay(stateDir, 'reload').catch(() => undefined));
     assert.ok(!messages.includes('ready') && child.connected);
     const ended = once(child, 'exit');
     child.kill('SIGTERM');
@@ -323,9 +323,9 @@ test('raw TCP ports go over, too: who connects during the restart is served afte
     while (!isOver) await echoOverTcp(port).catch((error: unknown) => failures.push(String(error)));
   })();
   await restart(t, world);
-  assert.equal(await within(15_000, 'end of the old process', world.relay.exited), 0);
+  assert.equal(await within('end of the old process', world.relay.exited), 0);
   isOver = true;
-  await within(10_000, 'the last visit', visits);
+  await within('the last visit', visits);
   assert.deepEqual(failures, []);
 });
 

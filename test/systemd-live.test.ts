@@ -47,11 +47,11 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     await systemd.shell('systemctl restart sallyport-relay');
     const between = await systemd.property(RELAY, 'MainPID');
     const { pid } = JSON.parse(await systemd.shell(`relay restart --json --config ${CONFIG}`));
-    await until(10_000, 'new main process', async () =>
+    await until('new main process', async () =>
       (await systemd.property(RELAY, 'MainPID')) === String(pid) ? true : undefined,
     );
     // The process that systemd started has gone; that is no failure of the service.
-    await until(10_000, 'end of the old process', async () =>
+    await until('end of the old process', async () =>
       (await systemd.run('test', '-e', `/proc/${between}`)).code === 0 ? undefined : true,
     );
     await systemd.shell('touch /run/enough');
@@ -75,11 +75,7 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     assert.equal(await systemd.property(RELAY, 'ActiveState'), 'active');
     await systemd.shell(`echo 'nonsense: 1' >>${CONFIG}`);
     assert.notEqual((await systemd.run('systemctl', 'reload', 'sallyport-relay')).code, 0);
-    await until(
-      10_000,
-      'journal',
-      async () => /nonsense/.test(await systemd.shell(`journalctl -u ${RELAY}`)) || undefined,
-    );
+    await until('journal', async () => /nonsense/.test(await systemd.shell(`journalctl -u ${RELAY}`)) || undefined);
     assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
     assert.equal((await systemd.shell(ASK)).trim(), '404');
     // A restart would not bring it back, so systemd must not try for ever.
@@ -113,9 +109,7 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     await systemd.shell('sleep 3');
     assert.equal(await systemd.property(RELAY, 'MainPID'), pid);
     await systemd.shell(`kill -STOP ${pid}`);
-    await until(20_000, 'restart', async () =>
-      (await systemd.property(RELAY, 'NRestarts')) === '1' ? true : undefined,
-    );
+    await until('restart', async () => ((await systemd.property(RELAY, 'NRestarts')) === '1' ? true : undefined));
     assert.match(await systemd.shell(`journalctl -u ${RELAY} -o cat; systemctl status ${RELAY} || true`), /./);
   });
 
@@ -155,21 +149,21 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     await systemd.shell('tunnel service install');
     const isOnline = async () =>
       /1 of 1 tunnels online/.test(await systemd.property(TUNNEL, 'StatusText')) ? true : undefined;
-    await until(10_000, 'the tunnel', isOnline);
+    await until('the tunnel', isOnline);
 
     // The old VPS, which then is no more; and the new one.
     await systemd.shell('tar --create --gzip --directory /var/lib/sallyport --file /root/sallyport.tgz .');
     await systemd.shell('relay service uninstall && rm -rf /var/lib/sallyport /var/lib/private/sallyport');
-    await until(10_000, 'the loss', async () => ((await isOnline()) === undefined ? true : undefined));
+    await until('the loss', async () => ((await isOnline()) === undefined ? true : undefined));
     await systemd.shell('mkdir -m 700 /var/lib/sallyport');
     await systemd.shell('tar --extract --directory /var/lib/sallyport --file /root/sallyport.tgz');
     await systemd.shell(`relay service install --config ${CONFIG}`);
-    await until(30_000, 'the client at the new relay', isOnline);
+    await until('the client at the new relay', isOnline);
     assert.equal((await systemd.shell(ASK)).trim(), '404');
 
     const rotated = await systemd.shell(`relay token rotate home --config ${CONFIG}`);
     const stopped = async () => ((await systemd.property(TUNNEL, 'ActiveState')) === 'failed' ? true : undefined);
-    await until(10_000, 'the end of the old token', stopped);
+    await until('the end of the old token', stopped);
     assert.equal(await systemd.property(TUNNEL, 'ExecMainStatus'), '77');
     await systemd.shell(`${rotated.trim()} --config ${config}`);
     await systemd.shell(
@@ -196,7 +190,7 @@ describe('under a real systemd', { concurrency: 2 }, () => {
     const visit = `curl --silent --output /dev/null --write-out '%{http_code}' --cacert ${ca} https://own.relay.localhost/`;
     assert.equal(await systemd.shell(visit), '421');
     await systemd.shell('systemctl reload sallyport-tunnel');
-    await until(10_000, 'end of the reload', async () =>
+    await until('end of the reload', async () =>
       (await systemd.property(TUNNEL, 'ActiveState')) === 'active' ? true : undefined,
     );
     await systemd.shell('systemctl stop sallyport-tunnel');

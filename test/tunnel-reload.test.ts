@@ -44,7 +44,7 @@ async function makeWorld(t: TestContext): Promise<World> {
   const runtime = temporaryFolder(t);
   const env = { XDG_RUNTIME_DIR: runtime };
   const client = new RunningProgram(t, TUNNEL_PROGRAM, ['up', '--json', '--config', file], env);
-  await statusUntil(admin, 10_000, ({ tunnels }) => tunnels.length === 2);
+  await statusUntil(admin, ({ tunnels }) => tunnels.length === 2);
   const site = (name: string) => ({ host: `${name}.relay.localhost`, port: https, ca: home.ca });
   const status = async () => {
     const io = recordingIo();
@@ -56,7 +56,7 @@ async function makeWorld(t: TestContext): Promise<World> {
 
 /** The `count`th line that says so. */
 function said(client: RunningProgram, text: string, count = 1): Promise<string> {
-  return until(15_000, text, () => client.lines.filter((line) => line.includes(text))[count - 1]);
+  return until(text, () => client.lines.filter((line) => line.includes(text))[count - 1]);
 }
 
 async function bodyOf(site: Site): Promise<string> {
@@ -73,7 +73,6 @@ describe('tunnel.yaml under a running client', { concurrency: 3 }, () => {
     await said(client, '"event":"reloaded"');
     await statusUntil(
       admin,
-      10_000,
       ({ tunnels }) =>
         tunnels
           .map(({ name }) => name)

@@ -3,7 +3,7 @@
  * through and frpc ends it at home (plugin https2http).
  */
 import { VISITOR_HOST } from '../certificate.js';
-import { accepting, freePort } from '../nginx.js';
+import { accepting, freePort } from '../free-port.js';
 import type { Program } from '../programs.js';
 import type { Scene } from '../scene.js';
 import { type FrpcOptions, frpcConfig, frpsConfig } from './frp-config.js';

@@ -7,7 +7,8 @@
  */
 import type { CertificatePaths } from '../certificate.js';
 import { RELAY_HOST } from '../certificate.js';
-import { freePort, startNginx } from '../nginx.js';
+import { freePort } from '../free-port.js';
+import { startNginx } from '../nginx.js';
 import type { Program } from '../programs.js';
 import type { Scene } from '../scene.js';
 

@@ -2,7 +2,7 @@
  * Rathole, behind an nginx that ends the visitor's TLS: it forwards TCP and knows no hostnames.
  */
 import { join } from 'node:path';
-import { accepting, freePort } from '../nginx.js';
+import { accepting, freePort } from '../free-port.js';
 import type { Scene } from '../scene.js';
 import { startNginxFront } from './nginx-front.js';
 import { missingPeers, requirePeer } from './peer-programs.js';

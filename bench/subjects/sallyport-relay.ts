@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TunnelError } from '../../shared/errors.js';
 import { RELAY_HOST } from '../certificate.js';
-import { freePort } from '../nginx.js';
+import { freePort } from '../free-port.js';
 import type { Program } from '../programs.js';
 import type { Scene } from '../scene.js';
 import { type RelayConfigOptions, relayConfig } from './sallyport-config.js';

@@ -2,8 +2,8 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { accepting, freePort } from '../../bench/free-port.js';
 import { DnsExecSolver } from '../../shared/certs/dns-exec-solver.js';
-import { accepting, freePort } from './free-port.js';
 import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { ToolProcess } from './tool-process.js';

@@ -1,7 +1,7 @@
 /** A relay, and a CA that finds it when it looks at any hostname; so end-to-end tunnels can get certificates by themselves. */
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { freePort } from './free-port.js';
+import { freePort } from '../../bench/free-port.js';
 import { VAULT } from './home-tls.js';
 import { type Pebble, type PebbleOptions, startPebble } from './pebble.js';
 import { temporaryFolder } from './temporary-folder.js';

@@ -4,9 +4,9 @@ import { request } from 'node:http';
 import { dirname } from 'node:path';
 import type { TestContext } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
+import { freePort } from '../../bench/free-port.js';
 import type { RelayOptions } from '../../relay-server/relay.js';
 import type { Log } from '../../shared/log.js';
-import { freePort } from './free-port.js';
 import { type Pebble, type PebbleOptions, startPebble } from './pebble.js';
 import { DOMAIN, RelayHome } from './world.js';
 

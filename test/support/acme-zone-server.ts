@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { TestContext } from 'node:test';
+import { freePort } from '../../bench/free-port.js';
 import {
   CLASS,
   type DnsKey,
@@ -14,7 +15,6 @@ import {
   writeRecord,
 } from '../../shared/certs/dns-message.js';
 import { type DnsSigningKey, problemOfSignature, signMessage } from '../../shared/certs/dns-signature.js';
-import { freePort } from './free-port.js';
 
 type Record_ = Omit<DnsRecord, 'offset'>;
 const NOERROR = 0;

@@ -19,7 +19,7 @@ export async function startBlackHole(t: TestContext): Promise<number> {
   const listener = startNode(t, LISTEN, []);
   const port = Number(await listener.line());
   listener.child.kill('SIGSTOP');
-  await until(10_000, 'black hole', async () => ((await connects(t, port)) ? undefined : true));
+  await until('black hole', async () => ((await connects(t, port)) ? undefined : true));
   return port;
 }
 

@@ -90,10 +90,12 @@ export class BootedSystemd {
     const args = ['sh', script, join(folder, 'disk'), ROOT, realpathSync(process.execPath)];
     const machine = new ToolProcess(t, unshare, [...namespaces, ...args]);
     const ended = machine.line('nothing that systemd says').catch((error: unknown) => error);
-    const pid = await until(BOOT_MS, 'first process', () => onlyChildOf(machine.child.pid ?? 0));
+    const pid = await until('first process', () => onlyChildOf(machine.child.pid ?? 0), BOOT_MS);
     const systemd = new BootedSystemd(t, nsenter, pid);
-    const booted = until(BOOT_MS, 'boot', async () =>
-      (await systemd.run('systemctl', 'is-active', 'small.target')).code === 0 ? true : undefined,
+    const booted = until(
+      'boot',
+      async () => ((await systemd.run('systemctl', 'is-active', 'small.target')).code === 0 ? true : undefined),
+      BOOT_MS,
     );
     const failure = await Promise.race([booted.then(() => undefined), ended]);
     if (failure === undefined) return systemd;

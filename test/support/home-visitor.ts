@@ -5,8 +5,6 @@ import { request } from 'node:https';
 import { VAULT } from './home-tls.js';
 import { within } from './within.js';
 
-const ANSWER_MS = 20_000;
-
 export interface HomeAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -16,7 +14,7 @@ export interface HomeAnswer {
 /** One GET on a connection of its own. Rejects when the certificate is not of this CA, or not for this host. */
 export async function visitHome(port: number, ca: string, path = '/', host = VAULT): Promise<HomeAnswer> {
   const where = { host: '127.0.0.1', port, servername: host, ca, agent: false, headers: { Host: host }, path };
-  const [response] = await within(ANSWER_MS, 'response', once(request(where).end(), 'response'));
+  const [response] = await within('response', once(request(where).end(), 'response'));
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk);
   return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks).toString() };

@@ -99,7 +99,7 @@ export class RawHttp2Visitor {
     { preface = true, ...options }: ConnectionOptions & { preface?: boolean } = {},
   ): Promise<RawHttp2Visitor> {
     const talk = talkToRelay(t, relay, { ALPNProtocols: ['h2'], ...options });
-    const conversation = await within(3_000, 'TLS handshake', talk);
+    const conversation = await within('TLS handshake', talk);
     if (preface) conversation.send(PREFACE, frame(SETTINGS, 0, 0));
     return new RawHttp2Visitor(conversation);
   }
@@ -142,7 +142,7 @@ export class RawHttp2Visitor {
     const saying = (async () => {
       while (!over && !socket.destroyed) await new Promise((resolve) => socket.write(next(), resolve));
     })();
-    const code = await within(ms, 'the end of the flood', ended);
+    const code = await within('the end of the flood', ended, ms);
     socket.destroy();
     await saying;
     return code;

@@ -43,7 +43,7 @@ export class NotifySocket {
   }
 
   /** Resolves with the first match of `pattern` after the first `from` characters. */
-  hears(pattern: RegExp, from = 0, ms = 10_000): Promise<RegExpExecArray> {
-    return until(ms, `message ${pattern}; said: ${this.said}`, () => pattern.exec(this.said.slice(from)) ?? undefined);
+  hears(pattern: RegExp, from = 0, ms?: number): Promise<RegExpExecArray> {
+    return until(`message ${pattern}; said: ${this.said}`, () => pattern.exec(this.said.slice(from)) ?? undefined, ms);
   }
 }

@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { accepting, freePort } from '../../bench/free-port.js';
 import { startTestDns } from './acme-dns.js';
-import { accepting, freePort } from './free-port.js';
 import { requireTool } from './require-tool.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { TestCa } from './test-ca.js';
@@ -79,8 +79,7 @@ export async function startPebble(t: TestContext, options: PebbleOptions = {}): 
     caFile: files.ca,
     process,
     // It says that it is there before this second port is open.
-    root: () =>
-      until(10_000, 'the root', () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem).catch(refused)),
+    root: () => until('the root', () => get(`https://localhost:${managementPort}/roots/0`, ca.certPem).catch(refused)),
   };
 }
 

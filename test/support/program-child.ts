@@ -77,7 +77,7 @@ export class ProgramChild {
       for (;;) newest = await this.line();
     })().catch(() => {});
     try {
-      const end = await within(ms, 'end of the process', this.#process.ended());
+      const end = await within('end of the process', this.#process.ended(), ms);
       if (end !== 0) throw new Error(`process ended with ${end}: ${this.#process.errors()}`);
     } catch (error) {
       throw new Error(`The process is kept alive by ${newest}`, { cause: error });

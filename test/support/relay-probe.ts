@@ -13,15 +13,19 @@ export function statusOf(admin: number): Promise<RelayStatus> {
 /** Resolves with the first status that fulfils `condition`; rejects with the newest one after `ms`. */
 export async function statusUntil(
   admin: number,
-  ms: number,
   condition: (status: RelayStatus) => boolean,
+  ms?: number,
 ): Promise<RelayStatus> {
   let newest: RelayStatus | undefined;
   try {
-    return await until(ms, 'relay status', async () => {
-      newest = await statusOf(admin);
-      return condition(newest) ? newest : undefined;
-    });
+    return await until(
+      'relay status',
+      async () => {
+        newest = await statusOf(admin);
+        return condition(newest) ? newest : undefined;
+      },
+      ms,
+    );
   } catch (error) {
     throw new Error(`Relay not in the expected state: ${JSON.stringify(newest)}`, { cause: error });
   }

@@ -9,7 +9,6 @@ import { runTool, type ToolOutput, ToolProcess } from './tool-process.js';
 import { until, within } from './within.js';
 
 const PROGRAM = fileURLToPath(new URL('../../relay-server/quickstart.js', import.meta.url));
-const START_MS = 30_000;
 const END_MS = 15_000;
 
 /** For Node, which asks the system, and not every system knows names under .localhost. */
@@ -28,7 +27,7 @@ export class RunningQuickstart {
   /** Resolves once it has printed its last line. */
   static async start(t: TestContext, folder: string): Promise<RunningQuickstart> {
     const quickstart = new RunningQuickstart(t, folder);
-    await within(START_MS, 'quickstart is up', quickstart.process.line('Ctrl-C ends everything'));
+    await within('quickstart is up', quickstart.process.line('Ctrl-C ends everything'));
     return quickstart;
   }
 
@@ -76,7 +75,7 @@ export class RunningQuickstart {
   async end(signal: NodeJS.Signals): Promise<number | null> {
     const { pids } = this;
     this.process.child.kill(signal);
-    const code = await within(END_MS, 'quickstart ends', this.process.closed);
+    const code = await within('quickstart ends', this.process.closed, END_MS);
     await allGone(pids);
     return code;
   }
@@ -84,7 +83,7 @@ export class RunningQuickstart {
 
 /** Resolves once none of the processes exists. */
 export function allGone(pids: readonly number[]): Promise<true> {
-  return until(END_MS, `processes ${pids.join(', ')} are gone`, () => (pids.some(isAlive) ? undefined : true));
+  return until(`processes ${pids.join(', ')} are gone`, () => (pids.some(isAlive) ? undefined : true), END_MS);
 }
 
 function isAlive(pid: number): boolean {

@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { freePort } from '../../bench/free-port.js';
 import { Conversation } from './conversation.js';
-import { freePort } from './free-port.js';
 import { RelayHome, type RelayWorldOptions, type RunningClient, type RunningRelay } from './world.js';
 
 export interface TcpTunnel {
