@@ -22,8 +22,12 @@ export interface KnownTunnel {
 const FIRST_BYTE_MS = 3_000;
 const DIAL_CURE = 'Is the app running? At home: tunnel status has the newest failure.';
 
-/** Rejects only when `signal` aborts. */
-export async function tcpHops(socket: Socket, known: KnownTunnel | undefined, signal: AbortSignal): Promise<Hop[]> {
+/** Rejects only when `signal` aborts. @param socket `reset` when it was accepted and reset before anybody could look */
+export async function tcpHops(
+  socket: Socket | 'reset',
+  known: KnownTunnel | undefined,
+  signal: AbortSignal,
+): Promise<Hop[]> {
   const session = sessionHop(known);
   if (session.state === 'FAIL') return [session];
   return [session, ...(await behind(socket, signal))];
@@ -37,7 +41,7 @@ function sessionHop(known: KnownTunnel | undefined): Hop {
     : { hop: 'session', state: 'FAIL', found, cure: 'At home: tunnel status, tunnel doctor' };
 }
 
-async function behind(socket: Socket, signal: AbortSignal): Promise<Hop[]> {
+async function behind(socket: Socket | 'reset', signal: AbortSignal): Promise<Hop[]> {
   const { value, ms } = await timed(signal, (limit) => firstWord(socket, limit), FIRST_BYTE_MS);
   signal.throwIfAborted();
   if (value.startsWith('ended'))
@@ -46,7 +50,8 @@ async function behind(socket: Socket, signal: AbortSignal): Promise<Hop[]> {
   return [dial, { hop: 'app', state: 'PASS', ms, found: value }];
 }
 
-async function firstWord(socket: Socket, signal: AbortSignal): Promise<string> {
+async function firstWord(socket: Socket | 'reset', signal: AbortSignal): Promise<string> {
+  if (socket === 'reset') return 'ended: ECONNRESET';
   const data = once(socket, 'data', { signal }).then(() => 'the app spoke first');
   const end = once(socket, 'close', { signal }).then(
     () => 'ended without a byte',

@@ -83,11 +83,9 @@ export async function follow(options: FollowOptions): Promise<Way> {
     const address = await resolveHop(options, hops);
     const known = isTcp ? await options.tunnelOf?.(options.url).catch(() => undefined) : undefined;
     const socket = address && (await connectHop(address, options, hops, sockets));
-    if (socket && isTcp) {
-      hops.push(...(await tcpHops(socket, known, options.signal)));
-      return { url: options.url.href, hops };
-    }
-    const tls = socket && (await tlsHop(socket, options, hops, sockets));
+    if (socket && isTcp) hops.push(...(await tcpHops(socket, known, options.signal)));
+    if (socket === undefined || socket === 'reset' || isTcp) return { url: options.url.href, hops };
+    const tls = await tlsHop(socket, options, hops, sockets);
     if (tls) await requestHops(tls, options, hops);
     return { url: options.url.href, hops };
   } finally {
@@ -112,13 +110,15 @@ async function resolveHop(options: FollowOptions, hops: Hop[]): Promise<Address 
   return { host: first, port: Number(url.port || 443) };
 }
 
+/** `reset` for a raw TCP connection that was accepted and reset before this program could look. */
 async function connectHop(
   address: Address,
   { url, signal }: FollowOptions,
   hops: Hop[],
   sockets: Socket[],
-): Promise<Socket | undefined> {
+): Promise<Socket | 'reset' | undefined> {
   const place = formatAddress(address);
+  const isTcp = url.protocol === 'tcp:';
   try {
     const { value, ms } = await timed(signal, (limit) => connectTcp(address, limit));
     sockets.push(value);
@@ -126,9 +126,14 @@ async function connectHop(
     return value;
   } catch (error) {
     signal.throwIfAborted();
-    const cause = url.protocol === 'tcp:' ? 'a client serves the port (on the VPS: relay status)' : 'the relay runs';
+    const reason = reasonOf(error);
+    if (isTcp && reason === 'ECONNRESET') {
+      hops.push({ hop: 'connect', state: 'PASS', found: place });
+      return 'reset';
+    }
+    const cause = isTcp ? 'a client serves the port (on the VPS: relay status)' : 'the relay runs';
     const cure = `Check that ${cause}, and that the firewall of the VPS lets TCP ${address.port} in.`;
-    hops.push({ hop: 'connect', state: 'FAIL', found: `${place} ${reasonOf(error)}`, cure });
+    hops.push({ hop: 'connect', state: 'FAIL', found: `${place} ${reason}`, cure });
     return undefined;
   }
 }
