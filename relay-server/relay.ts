@@ -164,7 +164,8 @@ export class Relay {
     this.#visitors = new Visitors({ deadlines: this.#deadlines, trustedProxies, proxyProtocol, limits });
     const { isTrusted } = this.#visitors;
     this.#ownSite = new OwnSite({
-      ...limits,
+      limits: this.#edgeLimits,
+      deadlines: this.#deadlines,
       domain: config.domain,
       isTrusted,
       onLink: (link, closed, address, elsewhere) => void this.#sessions.accept(link, closed, address, elsewhere),
@@ -310,7 +311,6 @@ export class Relay {
     this.#config = config;
     Object.assign(this.#limits, config.limits);
     Object.assign(this.#edgeLimits, edgeLimits(config.limits));
-    this.#ownSite.limit(config.limits);
     this.#visitors.trust(config);
     this.#edge.demandHttps(config.hsts);
     this.#edge.offerHttp2(offersHttp2(config.http2));
@@ -351,6 +351,7 @@ export class Relay {
     this.#served.close();
     this.#log.info({ streams: this.#sessions.streamCount, ms: this.#config.drainMs }, 'relay draining');
     this.#edge.drain();
+    this.#ownSite.drain();
     this.#redirect?.drain();
     this.#tcpPorts.drain();
     this.#sessions.drain(reconnectMs);
@@ -363,8 +364,8 @@ export class Relay {
 
   /** Whoever may still lose something by our end. A visitor in its TLS handshake has no stream yet. */
   get #busyCount(): number {
-    const visitors = this.#edge.busyCount + (this.#redirect?.busyCount ?? 0) + (this.#workers?.busyCount ?? 0);
-    return this.#sessions.streamCount + visitors;
+    const visitors = this.#edge.busyCount + this.#ownSite.busyCount + (this.#redirect?.busyCount ?? 0);
+    return this.#sessions.streamCount + visitors + (this.#workers?.busyCount ?? 0);
   }
 
   /** Ends everything now. Safe in any state, any number of times. */

@@ -17,6 +17,7 @@ import type { Conversation } from './support/conversation.js';
 import { startHttpOrigin } from './support/origins.js';
 import { clientHello, connectFrom, connectPlain } from './support/raw-tls.js';
 import { until, within } from './support/within.js';
+import { DOMAIN } from './support/world.js';
 
 const LIMIT_MS = 600;
 /** Deadlines are looked at four times a second, against a clock of the same grain. */
@@ -50,6 +51,8 @@ type Attack = (t: TestContext, world: AttackedWorld) => Promise<Conversation>;
 
 const plain: Attack = (t, { relay }) => connectPlain(t, relay.port('https'));
 const secure: Attack = (t, { relay }) => talkToRelay(t, relay);
+const own: Attack = (t, { relay }) => talkToRelay(t, relay, { servername: DOMAIN });
+const OWN_GOOD = `GET / HTTP/1.1\r\nHost: ${DOMAIN}\r\n\r\n`;
 
 /** A connection on which the rest of the limit is spent in silence, or in dripping. */
 const SLOW: readonly (readonly [what: string, begin: Attack])[] = [
@@ -85,6 +88,25 @@ const SLOW: readonly (readonly [what: string, begin: Attack])[] = [
       const connection = await secure(t, world);
       connection.send(GOOD);
       assert.equal((await connection.response()).status, 200);
+      return connection;
+    },
+  ],
+  ['asks the relay itself for nothing', own],
+  [
+    'asks the relay itself byte by byte',
+    async (t, world) => {
+      const connection = await own(t, world);
+      void drip(connection, Buffer.from(OWN_GOOD));
+      return connection;
+    },
+  ],
+  [
+    'has asked the relay itself once, and begins again without an end',
+    async (t, world) => {
+      const connection = await own(t, world);
+      connection.send(OWN_GOOD);
+      assert.equal((await connection.response()).status, 404);
+      connection.send(OWN_GOOD.slice(0, -2));
       return connection;
     },
   ],

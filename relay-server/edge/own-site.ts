@@ -2,10 +2,11 @@
  * OwnSite: what the relay answers under its own name: links from clients, and a plain page for everybody else. This is
  * no hot path, so node:http reads it.
  *
- * Owns: an HTTP server without a listening socket. Owned by: Relay.
+ * Owns: an HTTP server without a listening socket, and its connections until they are links. Owned by: Relay.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Deadlines, Watched } from '../../shared/deadlines.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import { errorPage } from '../../shared/http/error-page.js';
 import { plainAddress } from '../../shared/ip-address.js';
@@ -14,11 +15,14 @@ import { LINK_PATH } from '../../shared/messages.js';
 import { newRequestId } from '../../shared/request-id.js';
 import type { Visitor } from './visitors.js';
 
+/** How long a visitor who has asked nothing yet may take to do so when the relay drains: its request may be on its way. */
+const DRAIN_IDLE_MS = 1_000;
+
 export interface OwnSiteOptions {
   readonly domain: string;
-  readonly headBytes: number;
-  readonly headMs: number;
-  readonly keepAliveMs: number;
+  /** May change at any time; that of a head's size counts for a new relay only. */
+  readonly limits: { readonly headBytes: number; readonly headMs: number; readonly keepAliveMs: number };
+  readonly deadlines: Deadlines;
   readonly isTrusted: (address: string) => boolean;
   /** A new link; `closed` resolves when its socket is gone. */
   readonly onLink: (link: Link, closed: Promise<void>, address: string, tlsEndsElsewhere: boolean) => void;
@@ -26,29 +30,29 @@ export interface OwnSiteOptions {
   readonly refused: (code: ErrorCode) => void;
 }
 
-/** What is known of a connection. */
+/** A connection that is no link yet. */
 interface OwnConnection {
   readonly visitor: Visitor;
   readonly exporter: Buffer | undefined;
+  /** When the head of its next request must have come. */
+  deadlineAtMs: number;
+  isAnswered: boolean;
 }
 
-export class OwnSite {
+export class OwnSite implements Watched {
   readonly #options: OwnSiteOptions;
   readonly #server: Server;
   readonly #acceptor = new LinkAcceptor();
-  readonly #connections = new WeakMap<object, OwnConnection>();
+  readonly #connections = new Map<Socket, OwnConnection>();
+  #draining = false;
 
   constructor(options: OwnSiteOptions) {
     this.#options = options;
-    this.#server = createServer({
-      maxHeaderSize: options.headBytes,
-      headersTimeout: options.headMs,
-      requestTimeout: options.headMs,
-      keepAliveTimeout: options.keepAliveMs,
-      connectionsCheckingInterval: 1_000,
-    });
+    // Node looks after the times of connections only where it listens itself.
+    this.#server = createServer({ maxHeaderSize: options.limits.headBytes, keepAliveTimeout: 0 });
     this.#server.on('request', this.#onRequest);
     this.#server.on('upgrade', this.#onUpgrade);
+    options.deadlines.watch(this);
   }
 
   /**
@@ -56,29 +60,49 @@ export class OwnSite {
    * @param exporter what the handshake derived for links, where another process made it.
    */
   accept(socket: Socket, visitor: Visitor, exporter?: Buffer): void {
-    this.#connections.set(socket, { visitor, exporter });
+    const { deadlines, limits } = this.#options;
+    const deadlineAtMs = deadlines.nowMs + (this.#draining ? DRAIN_IDLE_MS : limits.headMs);
+    this.#connections.set(socket, { visitor, exporter, deadlineAtMs, isAnswered: false });
+    socket.once('close', () => this.#connections.delete(socket));
     this.#server.emit('connection', socket);
   }
 
-  /** Takes over limits that have changed; that of a head's size counts for a new relay only. */
-  limit({ headMs, keepAliveMs }: { readonly headMs: number; readonly keepAliveMs: number }): void {
-    Object.assign(this.#server, { headersTimeout: headMs, requestTimeout: headMs, keepAliveTimeout: keepAliveMs });
+  /** Visitors who wait for an answer, or are about to ask. */
+  get busyCount(): number {
+    let count = 0;
+    for (const { isAnswered } of this.#connections.values()) if (!isAnswered) count += 1;
+    return count;
   }
 
-  /** Ends idle and running HTTP connections; links belong to their sessions. Safe any number of times. */
+  /** The relay will end when nobody waits for an answer. */
+  drain(): void {
+    this.#draining = true;
+    const latestAtMs = this.#options.deadlines.nowMs + DRAIN_IDLE_MS;
+    for (const connection of this.#connections.values()) {
+      connection.deadlineAtMs = Math.min(connection.deadlineAtMs, latestAtMs);
+    }
+  }
+
+  /** Ends all HTTP connections; links belong to their sessions. Safe any number of times. */
   close(): void {
-    // Stops the server's own timer as well.
-    this.#server.close();
-    this.#server.closeAllConnections();
+    this.#options.deadlines.unwatch(this);
+    for (const socket of this.#connections.keys()) socket.destroy();
+  }
+
+  /** Watched. */
+  onTick(nowMs: number): void {
+    for (const [socket, { deadlineAtMs }] of this.#connections) if (nowMs >= deadlineAtMs) socket.destroy();
   }
 
   readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    response.once('finish', () => this.#onAnswered(request.socket));
     if (!this.#isOurs(request)) this.#answer(request, response, 'HOST_MISDIRECTED', 421);
     else this.#answer(request, response, 'ROUTE_NOT_FOUND', request.url === LINK_PATH ? 426 : 404);
   };
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
     const known = this.#connections.get(socket);
+    this.#connections.delete(socket);
     if (known === undefined || request.url !== LINK_PATH || !this.#isOurs(request)) {
       const answer = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
       // After an upgrade request the server watches the socket no longer: a visitor who never leaves would stay.
@@ -94,6 +118,14 @@ export class OwnSite {
     const isOurVersion = this.#acceptor.accept(request, socket, head, accepted, known.exporter);
     if (!isOurVersion) refused('VERSION_UNSUPPORTED');
   };
+
+  #onAnswered(socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    const { deadlines, limits } = this.#options;
+    connection.isAnswered = true;
+    connection.deadlineAtMs = deadlines.nowMs + limits.keepAliveMs;
+  }
 
   /** The client's address; a trusted proxy that forwards HTTP ends TLS itself and names the client in a field. */
   #clientOf(request: IncomingMessage, visitor: Visitor): { address: string; elsewhere: boolean } {
