@@ -23,6 +23,10 @@ const challenge: Challenge = {
   dnsValue: 'value; $(touch pwned) "quoted"',
 };
 
+const ONE = '_acme-challenge.one.test';
+/** Nobody answers there. */
+const NO_SERVER = '127.0.0.1:1';
+
 function hookOf(folder: string, lines: string): string {
   const hook = join(folder, 'hook.sh');
   writeFileSync(hook, `#!/bin/sh\n${lines}\n`);
@@ -49,12 +53,12 @@ test('a wildcard is proven by DNS-01', async (t) => {
 test('the hook gets verb, name and value as arguments, with no shell in between', async (t) => {
   const folder = temporaryFolder(t);
   const command = hookOf(folder, `printf '%s\\n' "$@" >> ${join(folder, 'args')}`);
-  await new DnsExecSolver({ command }).cleanup(challenge);
-  assert.deepEqual(readFileSync(join(folder, 'args'), 'utf8').trim().split('\n'), [
-    'remove',
-    challenge.dnsName,
-    challenge.dnsValue,
-  ]);
+  const solver = new DnsExecSolver({ command, propagation: { servers: [NO_SERVER], timeoutMs: 100, lookMs: 20 } });
+  await assert.rejects(solver.present(challenge), /is not there/);
+  await solver.cleanup(challenge);
+  const { dnsName, dnsValue } = challenge;
+  const args = readFileSync(join(folder, 'args'), 'utf8').trim().split('\n');
+  assert.deepEqual(args, ['add', dnsName, dnsValue, 'remove', dnsName, dnsValue]);
 });
 
 test('a hook that fails, hangs or is missing says so', async (t) => {
@@ -68,7 +72,28 @@ test('a hook that fails, hangs or is missing says so', async (t) => {
   await assert.rejects(hanging.present(challenge), /took longer than 100 ms/);
   const flooding = new DnsExecSolver({ command: hookOf(temporaryFolder(t), 'exec yes') });
   await assert.rejects(flooding.present(challenge), /wrote more than 65536 bytes/);
-  await assert.rejects(new DnsExecSolver({ command: join(folder, 'none') }).cleanup(challenge), /ENOENT/);
+  await assert.rejects(new DnsExecSolver({ command: join(folder, 'none') }).present(challenge), /ENOENT/);
+});
+
+test('challenges at one name take turns, so that a hook may remove all that is there; others do not wait', async (t) => {
+  const dns = await startTestDns(t);
+  if (!dns) return;
+  const log = join(temporaryFolder(t), 'log');
+  const command = hookOf(temporaryFolder(t), `echo "$1 $3" >> ${log}; exec ${dns.hook} "$@"`);
+  const solver = new DnsExecSolver({ command, propagation: { servers: [dns.server], timeoutMs: 20_000, lookMs: 20 } });
+  const at = (dnsName: string, dnsValue: string): Challenge => ({ ...challenge, dnsName, dnsValue });
+  const [first, second, third] = [at(ONE, 'first'), at(ONE, 'second'), at(ONE, 'third')];
+  const other = at('_acme-challenge.two.test', 'other');
+  await solver.present(first);
+  const waiting = [solver.present(second), solver.present(third)];
+  await solver.present(other);
+  // Its order was given up: what it did not add, it does not remove.
+  await solver.cleanup(second);
+  await solver.cleanup(first);
+  await Promise.all(waiting);
+  await solver.cleanup(third);
+  const said = readFileSync(log, 'utf8').trim().split('\n');
+  assert.deepEqual(said, ['add first', 'add other', 'remove first', 'add third', 'remove third']);
 });
 
 test('the CA is not told before the record is there, and a record that never comes is a failure', async (t) => {

@@ -5,13 +5,15 @@
  *     COMMAND remove _acme-challenge.example.com VALUE
  *
  * Started directly, never by a shell: names and values are arguments. Exit code 0 means done; anything on stderr goes into
- * the failure. Several values may stand at one name at a time, so `remove` removes that value only. Owns: the process
- * while it runs. Owned by: the one who makes AcmeIssuers.
+ * the failure. One value at a time stands at a name, from its `add` to the end of its `remove`: a name and its wildcard are
+ * proven at the same one, and many a program removes all that is there. Owns: the process while it runs. Owned by: the one
+ * who makes AcmeIssuers.
  */
 import { execFile } from 'node:child_process';
 import { printable, shortened } from '../printable.js';
 import { IssueFailure } from './issue-failure.js';
 import type { Challenge, ChallengeSolver } from './issuer.js';
+import { NameTurns } from './name-turns.js';
 import { type PropagationOptions, waitForTxt } from './txt-propagation.js';
 
 const TIMEOUT_MS = 60_000;
@@ -30,6 +32,11 @@ export interface DnsExecOptions {
 export class DnsExecSolver implements ChallengeSolver {
   readonly type = 'dns-01';
   readonly #options: DnsExecOptions;
+  readonly #turns = new NameTurns();
+  /** What ends the turns of challenges that had theirs. */
+  readonly #ends = new WeakMap<Challenge, () => void>();
+  /** Challenges that were given up while they waited for their turn. */
+  readonly #givenUp = new WeakSet<Challenge>();
 
   constructor(options: DnsExecOptions) {
     this.#options = options;
@@ -40,13 +47,26 @@ export class DnsExecSolver implements ChallengeSolver {
     return true;
   }
 
-  async present({ dnsName, dnsValue }: Challenge): Promise<void> {
+  async present(challenge: Challenge): Promise<void> {
+    const { dnsName, dnsValue } = challenge;
+    const end = await this.#turns.begin(dnsName);
+    if (this.#givenUp.has(challenge)) return end();
+    this.#ends.set(challenge, end);
     await this.#run('add', dnsName, dnsValue);
     await waitForTxt(dnsName, dnsValue, this.#options.propagation);
   }
 
-  async cleanup({ dnsName, dnsValue }: Challenge): Promise<void> {
-    await this.#run('remove', dnsName, dnsValue);
+  async cleanup(challenge: Challenge): Promise<void> {
+    const end = this.#ends.get(challenge);
+    if (end === undefined) {
+      this.#givenUp.add(challenge);
+      return;
+    }
+    try {
+      await this.#run('remove', challenge.dnsName, challenge.dnsValue);
+    } finally {
+      end();
+    }
   }
 
   #run(verb: 'add' | 'remove', name: string, value: string): Promise<void> {

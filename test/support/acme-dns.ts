@@ -32,7 +32,7 @@ export async function startTestDns(t: TestContext): Promise<TestDns | undefined>
   return { server, hook, solver: new DnsExecSolver({ command: hook, propagation }) };
 }
 
-/** What an operator would write. challtestsrv removes all values of a name at once, which no test here minds. */
+/** What an operator would write. challtestsrv removes all values of a name at once, as many a real one does. */
 function writeHook(folder: string, management: string): string {
   const hook = join(folder, 'hook');
   const code = `#!${process.execPath}
