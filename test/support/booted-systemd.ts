@@ -2,8 +2,8 @@
  * A real systemd as the first process of a small machine: in namespaces of its own (processes, mounts, network, cgroups),
  * on this machine's files, of which it changes only a copy in memory. It boots in a second or two and ends with the test.
  */
-import { chmodSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { requireTool, skipFor } from './require-tool.js';
 import { ROOT } from './source-files.js';
@@ -15,11 +15,27 @@ const BOOT_MS = 20_000;
 /** Where the project is seen there; the services may not look into homes and /tmp. */
 const PROJECT = '/opt/sallyport';
 
-/** $1: an empty folder; $2: the project; $3: node. Becomes systemd. */
+/** The machine's cgroup, as $group: without one of its own it would take the services of another machine for its own. */
+const GROUP = `
+mount -t cgroup2 none /sys
+group="/sys$(sed -n 's/^0:://p' /proc/self/cgroup)/$4"
+`;
+
+/** $1: an empty folder; $2: the project; $3: node; $4: a name. Goes on with the script that follows. */
+const ENTER = `
+set -e
+mount --make-rprivate /
+${GROUP}
+mkdir "$group"
+echo 0 >"$group/cgroup.procs"
+umount /sys
+exec unshare --cgroup sh "$0.boot" "$@"
+`;
+
+/** The same arguments. Becomes systemd. */
 const BOOT = `
 set -e
 root=$1/root
-mount --make-rprivate /
 mount -t tmpfs -o size=1g none "$1"
 mkdir "$1/changed" "$1/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/changed,workdir=$1/work" "$root"
@@ -83,12 +99,14 @@ export class BootedSystemd {
     }
     const folder = temporaryFolder(t);
     const script = join(folder, 'boot');
-    writeFileSync(script, BOOT);
-    chmodSync(script, 0o700);
-    mkdirSync(join(folder, 'disk'));
-    const namespaces = ['--pid', '--fork', '--kill-child', '--mount', '--uts', '--ipc', '--net', '--cgroup'];
-    const args = ['sh', script, join(folder, 'disk'), ROOT, realpathSync(process.execPath)];
-    const machine = new ToolProcess(t, unshare, [...namespaces, ...args]);
+    writeFileSync(script, ENTER);
+    writeFileSync(`${script}.boot`, BOOT);
+    const disk = join(folder, 'disk');
+    mkdirSync(disk);
+    const namespaces = ['--pid', '--fork', '--kill-child', '--mount', '--uts', '--ipc', '--net'];
+    const args = [disk, ROOT, realpathSync(process.execPath), basename(folder)];
+    const machine = new ToolProcess(t, unshare, [...namespaces, 'sh', script, ...args]);
+    t.after(() => removeGroup(t, unshare, args));
     const ended = machine.line('nothing that systemd says').catch((error: unknown) => error);
     const pid = await until('first process', () => onlyChildOf(machine.child.pid ?? 0), BOOT_MS);
     const systemd = new BootedSystemd(t, nsenter, pid);
@@ -119,6 +137,15 @@ export class BootedSystemd {
   async property(unit: string, name: string): Promise<string> {
     return (await this.shell(`systemctl show --value --property=${name} ${unit}`)).trim();
   }
+}
+
+/** Once the machine has ended; the processes in it end a moment later. */
+async function removeGroup(t: TestContext, unshare: string, args: readonly string[]): Promise<void> {
+  const remove = `${GROUP}\n! test -d "$group" || find "$group" -depth -type d -exec rmdir {} +`;
+  await until('end of the machine', async () => {
+    const { code } = await runTool(t, unshare, ['--mount', 'sh', '-c', remove, 'remove', ...args]);
+    return code === 0 ? true : undefined;
+  });
 }
 
 function onlyChildOf(pid: number): number | undefined {

@@ -7,7 +7,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { temporaryFolder } from './temporary-folder.js';
 
-const LIFE_MS = 60_000;
+const LIFE_MS = 120_000;
 
 interface Answer {
   readonly id?: number;

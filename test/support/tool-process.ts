@@ -6,7 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 
 /** Longest life of a tool that forgets to end; the tests that use one are much shorter. */
-const LIFE_MS = 60_000;
+const LIFE_MS = 120_000;
 
 export interface ToolOutput {
   readonly code: number | null;
