@@ -3,13 +3,21 @@
  * goes through systemd's own `systemd-notify`; where NOTIFY_SOCKET is not set, nothing happens.
  *
  * Messages arrive in the order in which they were given: a READY that overtook its RELOADING would leave the service
- * reloading for ever. Owns: one child process at a time. Used by: the verbs that run until they are stopped.
+ * reloading for ever. One that a busy service manager did not take in time is sent again: it looks up whose message it is
+ * when it gets to it, and forgets what comes from a process that has ended meanwhile.
+ * Owns: one child process at a time. Used by: the verbs that run until they are stopped.
  */
 import { spawn } from 'node:child_process';
 import { printable } from '../printable.js';
 
-/** A systemd-notify that hangs must not hold back the next message for ever. */
-const CHILD_MS = 5_000;
+/** systemd-notify waits for the service manager for 5 s; one that hangs must not hold back the next message for ever. */
+const CHILD_MS = 6_000;
+
+/** One that failed sooner did not wait for anybody: nobody is there to be told. */
+const LATE_MS = 4_000;
+
+/** How often a message is sent. */
+const MAX_TIMES = 5;
 
 let newest: Promise<boolean> = Promise.resolve(true);
 
@@ -24,7 +32,7 @@ export function hasServiceManager(env: NodeJS.ProcessEnv = process.env): boolean
  */
 export function notifyService(...assignments: string[]): Promise<boolean> {
   if (!hasServiceManager()) return newest;
-  newest = newest.then(() => send([`--pid=${process.pid}`, ...assignments]));
+  newest = newest.then(() => sendUntilTaken([`--pid=${process.pid}`, ...assignments]));
   return newest;
 }
 
@@ -55,6 +63,14 @@ function monotonicMicroseconds(): bigint {
 
 function statusLine(status: string): string {
   return `STATUS=${printable(status)}`;
+}
+
+async function sendUntilTaken(args: readonly string[]): Promise<boolean> {
+  for (let times = 1; ; times += 1) {
+    const beganAtMs = performance.now();
+    const isTaken = await send(args);
+    if (isTaken || times === MAX_TIMES || performance.now() - beganAtMs < LATE_MS) return isTaken;
+  }
 }
 
 function send(args: readonly string[]): Promise<boolean> {
