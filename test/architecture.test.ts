@@ -113,6 +113,14 @@ test('files are read through one door, which takes regular ones alone', () => {
   );
 });
 
+test('no key is generated while its maker waits: Node 20 stands still for ever when it then collects garbage', () => {
+  const makers = everything.filter(({ text }) => /\bgenerateKeyPairSync\(/.test(codeOf(text)));
+  assert.deepEqual(
+    makers.map(({ path }) => path),
+    [],
+  );
+});
+
 test('the mux imports one way: frame ← stream ← turns ← session', () => {
   const order = ['frame', 'stream', 'turns', 'session'].map((name) => `shared/mux/${name}.ts`);
   for (const [at, path] of order.entries()) {

@@ -1,6 +1,6 @@
 /** The operator's own certificates: found by name, reloaded when they change, never replaced by broken ones. */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -8,6 +8,7 @@ import { makeCaCertificate, makeKey, makeServerCertificate } from '../relay-serv
 import { CertificateFiles, type CertificateFilesOptions } from '../shared/certs/certificate-files.js';
 import type { PairFiles } from '../shared/certs/certificate-pair.js';
 import type { CertificateLog } from '../shared/certs/certificates.js';
+import { makePrivateKey } from '../shared/certs/private-key.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { shakeHands, startTlsServer } from './support/tls-handshake.js';
 
@@ -83,7 +84,7 @@ test('a pair that cannot serve stops the start, and the message names the file a
     return path.join(folder, name);
   };
   const cipher = { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' } as const;
-  const locked = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export(cipher);
+  const locked = createPrivateKey((await makePrivateKey()).reveal()).export(cipher);
   const cases: [PairFiles, RegExp][] = [
     [{ certFile: one.certFile, keyFile: two.keyFile }, /one\.pem: it does not belong to the key .*two\.key/],
     [{ ...one, certFile: path.join(folder, 'none') }, /Cannot read certificate .*none/],
