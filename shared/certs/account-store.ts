@@ -21,6 +21,7 @@ import {
   writeFileAtomic,
 } from '../files/atomic-file.js';
 import { readFileBytes } from '../files/bounded-file.js';
+import { parseJsonObject } from '../json-object.js';
 import { Secret } from '../secret.js';
 import { makePrivateKey } from './private-key.js';
 
@@ -135,8 +136,7 @@ function readKey(file: string): Secret | undefined {
 
 function readJson(file: string): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(readFileBytes(file).toString());
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+    return parseJsonObject(readFileBytes(file).toString());
   } catch {
     return {};
   }

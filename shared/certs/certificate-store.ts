@@ -26,6 +26,7 @@ import {
 } from '../files/atomic-file.js';
 import { readFileBytes } from '../files/bounded-file.js';
 import { hostnameMatches } from '../hostname.js';
+import { parseJsonObject } from '../json-object.js';
 import { Secret } from '../secret.js';
 import { type ChosenCas, isFormer, mayServe } from './chosen-cas.js';
 import { belongsTo, factsOf } from './issued-chain.js';
@@ -147,7 +148,9 @@ export class CertificateStore {
   /** What is known of the attempts for a name that never got a certificate; empty when there was none. */
   readAttempts(hostname: string): StoredRecord {
     return readRecord(
-      fieldsOf(readText(path.dirname(this.#attemptsOf(hostname)), path.basename(this.#attemptsOf(hostname))) ?? ''),
+      parseJsonObject(
+        readText(path.dirname(this.#attemptsOf(hostname)), path.basename(this.#attemptsOf(hostname))) ?? '',
+      ),
     );
   }
 
@@ -272,7 +275,7 @@ function recordText(hostname: string, chain: string | undefined, record: StoredR
 function readNext(folder: string): (Files & { readonly hostname: string }) | undefined {
   const text = readPrivate(folder, NEXT);
   if (text === undefined) return undefined;
-  const { hostname, fullchain, privkey, record } = fieldsOf(text);
+  const { hostname, fullchain, privkey, record } = parseJsonObject(text);
   if (typeof hostname !== 'string' || typeof fullchain !== 'string' || typeof privkey !== 'string') return undefined;
   return { hostname, chain: fullchain, key: privkey, record: readRecord(record) };
 }
@@ -280,11 +283,11 @@ function readNext(folder: string): (Files & { readonly hostname: string }) | und
 function readThree(folder: string): Files | undefined {
   const [chain, key] = [readText(folder, 'fullchain.pem'), readPrivate(folder, 'privkey.pem')];
   if (chain === undefined || key === undefined) return undefined;
-  return { chain, key, record: readRecord(fieldsOf(readText(folder, 'certificate.json') ?? '')) };
+  return { chain, key, record: readRecord(parseJsonObject(readText(folder, 'certificate.json') ?? '')) };
 }
 
 function hostnameIn(folder: string): string | undefined {
-  const { hostname } = fieldsOf(readText(folder, 'certificate.json') ?? '');
+  const { hostname } = parseJsonObject(readText(folder, 'certificate.json') ?? '');
   return typeof hostname === 'string' ? hostname : undefined;
 }
 
@@ -305,15 +308,6 @@ function readText(folder: string, name: string): string | undefined {
     throw new TunnelError('CONFIG_INVALID', `Cannot read ${file}: ${state}. Run as the owner of the state folder.`, {
       cause: error,
     });
-  }
-}
-
-function fieldsOf(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
   }
 }
 

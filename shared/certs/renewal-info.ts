@@ -2,6 +2,7 @@
  * Renewal information (RFC 9773, "ARI"): decides which certificate we ask a CA about and what of its answer we take.
  * acme-client has none of it. Pure but for the one request.
  */
+import { objectOf } from '../json-object.js';
 import { type AcmeTransport, readRetryAfter } from './acme-transport.js';
 import { type DerElement, readElements } from './der.js';
 import { AcmeRefusal, IssueFailure } from './issue-failure.js';
@@ -102,8 +103,4 @@ function timeOf(value: unknown): number | undefined {
   if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)$/i.test(value)) return undefined;
   const ms = Date.parse(value);
   return Number.isNaN(ms) ? undefined : ms;
-}
-
-function objectOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }

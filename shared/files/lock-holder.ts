@@ -5,6 +5,7 @@
  * Process ids are compared on the same machine only: containers that share a folder have the same ids. Owns nothing.
  */
 import { hostname as machine } from 'node:os';
+import { parseJsonObject } from '../json-object.js';
 import { isCode } from './atomic-file.js';
 
 export interface LockHolder {
@@ -23,7 +24,7 @@ export function lockText(id: string): string {
 
 /** Reads a lock file's text. Something else in it counts as a holder that only time can end. */
 export function parseLockHolder(text: string, touchedMs: number): LockHolder {
-  const fields = parsed(text);
+  const fields = parseJsonObject(text);
   return { id: String(fields.id), pid: Number(fields.pid), machine: String(fields.machine), touchedMs };
 }
 
@@ -33,15 +34,6 @@ export function isStaleLock(holder: LockHolder, staleMs: number): boolean {
   if (Math.abs(Date.now() - holder.touchedMs) > staleMs) return true;
   // In a container our own id may be that of an earlier life.
   return holder.machine === machine() && holder.pid !== process.pid && !isAlive(holder.pid);
-}
-
-function parsed(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }
 
 function isAlive(pid: number): boolean {

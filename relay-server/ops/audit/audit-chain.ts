@@ -8,6 +8,7 @@
  * Pure; owns nothing. Used by: audit-append.ts (writes), audit-verify.ts (reads).
  */
 import { createHash } from 'node:crypto';
+import { parseJsonObject } from '../../../shared/json-object.js';
 import { type LogFields, loggable } from '../../../shared/log-fields.js';
 import { printable } from '../../../shared/printable.js';
 
@@ -60,7 +61,7 @@ export function readRecord(line: Buffer): ChainRecord | undefined {
   const text = line.toString('utf8');
   const hash = HASH.exec(text)?.[1];
   if (hash === undefined || sha256(text.replace(HASH, '}')) !== hash) return undefined;
-  const facts = parsed(text);
+  const facts = parseJsonObject(text);
   const { seq, prev } = facts;
   if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || seq < 1 || typeof prev !== 'string') return undefined;
   return { seq, prev, hash, facts };
@@ -86,15 +87,6 @@ function bodyOf({ timeMs, event, fields }: AuditEntry, { seq, hash }: ChainEnd):
   // The hash comes on top, and everything that a visitor could make long is in `facts`.
   if (Buffer.byteLength(body) <= MAX_LINE_BYTES - 128) return body;
   return JSON.stringify({ ...head, ...TOO_LONG, prev: hash });
-}
-
-function parsed(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }
 
 function sha256(data: string | Buffer): string {
