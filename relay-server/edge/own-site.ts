@@ -9,14 +9,12 @@ import type { Socket } from 'node:net';
 import type { Deadlines, Watched } from '../../shared/deadlines.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import { errorPage } from '../../shared/http/error-page.js';
+import { DRAIN_IDLE_MS } from '../../shared/http/http-site.js';
 import { plainAddress } from '../../shared/ip-address.js';
 import { type Link, LinkAcceptor } from '../../shared/link.js';
 import { LINK_PATH } from '../../shared/messages.js';
 import { newRequestId } from '../../shared/request-id.js';
 import type { Visitor } from './visitors.js';
-
-/** How long a visitor who has asked nothing yet may take to do so when the relay drains: its request may be on its way. */
-const DRAIN_IDLE_MS = 1_000;
 
 export interface OwnSiteOptions {
   readonly domain: string;

@@ -21,7 +21,7 @@ import { errorResponse } from './error-response.js';
 import { Exchange } from './exchange.js';
 import { HeadBuffer } from './head-buffer.js';
 import { HeldBytes } from './held-bytes.js';
-import type { HttpLimits, HttpRoute, HttpSite } from './http-site.js';
+import { DRAIN_IDLE_MS, type HttpLimits, type HttpRoute, type HttpSite } from './http-site.js';
 import { parseRequestHead, type RequestHead, writeRequestHead } from './request-head.js';
 import { ResponseForwarder, type ResponseOwner } from './response-forwarder.js';
 import { VisitorWriter } from './visitor-writer.js';
@@ -29,9 +29,6 @@ import { VisitorWriter } from './visitor-writer.js';
 /** What a visitor may still send after the last response before the connection is cut, and for how long. */
 const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2_000;
-
-/** How long an idle connection may still bring a request once its end is decided. */
-const DRAIN_IDLE_MS = 1_000;
 
 const SWITCHING_PROTOCOLS = 101;
 const NEVER = Number.POSITIVE_INFINITY;

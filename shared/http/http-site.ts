@@ -24,6 +24,12 @@ export interface HttpLimits extends HeadLimits {
   readonly http2Streams: number;
 }
 
+/**
+ * How long a connection that drains may still bring a request when it carries none: one may be on its way, and the visitor
+ * has yet to hear that there is an end.
+ */
+export const DRAIN_IDLE_MS = 1_000;
+
 /** A visitor's connection as whoever accepted it sees it, whatever version of HTTP it speaks. */
 export interface SiteConnection {
   /** Ends it after its current exchanges, at once when none runs. */

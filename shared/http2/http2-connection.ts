@@ -16,7 +16,7 @@ import type { ByteStream } from '../bytes/byte-stream.js';
 import type { Watched } from '../deadlines.js';
 import { TunnelError } from '../errors.js';
 import type { FieldPairs } from '../http/field-lines.js';
-import type { HttpRoute, HttpSite, SiteConnection } from '../http/http-site.js';
+import { DRAIN_IDLE_MS, type HttpRoute, type HttpSite, type SiteConnection } from '../http/http-site.js';
 import { FloodGuard } from './flood-guard.js';
 import { type ExchangeOwner, Http2Exchange } from './http2-exchange.js';
 import { RestedStreams } from './rested-streams.js';
@@ -43,8 +43,6 @@ const UPLOAD_WINDOW_BYTES = 256 * 1024;
 /** Heads a little over their limit are read, so that their sender gets a page instead of a cut stream. */
 const HEAD_ROOM = 2;
 
-/** How long a draining connection without a request waits for the visitor to have heard of it. */
-const DRAIN_IDLE_MS = 1_000;
 /** How long a visitor may take to read that its connection is over. */
 const LINGER_MS = 2_000;
 
