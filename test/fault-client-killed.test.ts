@@ -4,11 +4,10 @@ import { describe, type TestContext, test } from 'node:test';
 import { downloads, Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
 import { statusOf, statusUntil } from './support/relay-probe.js';
-import { within } from './support/within.js';
+import { AT_ONCE_MS, within } from './support/within.js';
 import { RelayHome, type RunningProgram, startRelayProcess, startTunnelProcess } from './support/world.js';
 
 const GIB = 2 ** 30;
-const AT_ONCE_MS = 5_000;
 const CLIENT = { clientId: 'home-server' };
 
 interface World {

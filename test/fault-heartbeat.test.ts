@@ -4,10 +4,10 @@ import { describe, test } from 'node:test';
 import { downloads, Origin } from './support/fault-origin.js';
 import { ask, VisitorConnection } from './support/fault-visitor.js';
 import { statusUntil } from './support/relay-probe.js';
-import { within } from './support/within.js';
+import { AT_ONCE_MS, within } from './support/within.js';
 import { RelayHome, startClient, startRelayProcess, startTunnelProcess } from './support/world.js';
 
-const NOTICED_MS = 12_000;
+const NOTICED_MS = 10_000;
 const GIB = 2 ** 30;
 
 describe('silence', { concurrency: true }, () => {
@@ -40,8 +40,8 @@ describe('silence', { concurrency: true }, () => {
     client.child.kill('SIGSTOP');
     await statusUntil(admin, ({ tunnels }) => tunnels[0]?.state === 'held', NOTICED_MS);
     t.diagnostic(`the relay noticed after ${(performance.now() - frozenAtMs).toFixed(0)} ms`);
-    await within('end of the download', visitor.closed);
-    await statusUntil(admin, ({ sessions, streams }) => sessions.length === 0 && streams.now === 0);
+    await within('end of the download', visitor.closed, AT_ONCE_MS);
+    await statusUntil(admin, ({ sessions, streams }) => sessions.length === 0 && streams.now === 0, AT_ONCE_MS);
     client.child.kill('SIGCONT');
     await statusUntil(admin, ({ tunnels }) => tunnels[0]?.state === 'online');
     assert.equal((await ask(site, { path: '/small' })).body, 'small');

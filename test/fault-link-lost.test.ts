@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { CountingProxy } from './support/counting-proxy.js';
 import { downloads, Origin } from './support/fault-origin.js';
 import { ask, VisitorConnection } from './support/fault-visitor.js';
-import { until, within } from './support/within.js';
+import { AT_ONCE_MS, until, within } from './support/within.js';
 import { RelayHome, startClient } from './support/world.js';
 
 const GIB = 2 ** 30;
@@ -32,12 +32,17 @@ test('a broken link costs its own streams; the session, its tunnel and its other
   const first = await within(
     'end of one download',
     Promise.race(visitors.map(({ closed }, at) => closed.then(() => at))),
+    AT_ONCE_MS,
   );
   const survivor = visitors[1 - first];
   const before = survivor?.bytes ?? 0;
-  await within('progress of the other download', survivor?.receivedBytes(before + 16 * 2 ** 20) ?? Promise.reject());
+  await within(
+    'progress of the other download',
+    survivor?.receivedBytes(before + 16 * 2 ** 20) ?? Promise.reject(),
+    AT_ONCE_MS,
+  );
   assert.equal((await ask(site, { path: '/small' })).body, 'small');
-  await until('new link', () => session()?.links.length === 2 || undefined);
+  await until('new link', () => session()?.links.length === 2 || undefined, AT_ONCE_MS);
   assert.equal(session()?.id, id);
   assert.equal(relay.relay.status().tunnels[0]?.state, 'online');
   assert.deepEqual(client.events, ['up app']);
@@ -53,11 +58,11 @@ test('a session whose links all break comes back as a new one; requests in betwe
   const site = { host: 'app.relay.localhost', port: relay.port('https'), ca: relay.home.ca };
   proxy.hold();
   proxy.cut();
-  await until('held tunnel', () => relay.relay.status().tunnels[0]?.state === 'held' || undefined);
+  await until('held tunnel', () => relay.relay.status().tunnels[0]?.state === 'held' || undefined, AT_ONCE_MS);
   const answers = Array.from({ length: 20 }, () => ask(site, { path: '/small' }));
   await until('requests', () => relay.relay.status().tunnels[0]?.requests === answers.length || undefined);
   proxy.letGo();
-  for (const { status, body } of await within('answers', Promise.all(answers))) {
+  for (const { status, body } of await within('answers', Promise.all(answers), AT_ONCE_MS)) {
     assert.deepEqual([status, body], [200, 'small']);
   }
   assert.deepEqual(client.events, ['up app', 'down app LINK_LOST', 'reconnecting LINK_LOST', 'up app']);
@@ -77,7 +82,7 @@ test('a client that is replaced while it opens a link learns it there, and leave
   const heir = await relay.client(t, [origin.tunnel('app')]);
   const { id } = relay.relay.status().sessions[0] ?? {};
   proxy.letGo();
-  await assert.rejects(within('end of the old client', old.done), { code: 'SESSION_REPLACED' });
+  await assert.rejects(within('end of the old client', old.done, AT_ONCE_MS), { code: 'SESSION_REPLACED' });
   assert.deepEqual(heir.events, ['up app']);
   assert.equal(relay.relay.status().sessions[0]?.id, id);
 });

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CountingProxy } from './support/counting-proxy.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, VisitorConnection } from './support/fault-visitor.js';
-import { until } from './support/within.js';
+import { AT_ONCE_MS, until } from './support/within.js';
 import { RelayHome, startClient } from './support/world.js';
 
 const WAITING = 30;
@@ -36,9 +36,9 @@ test('a link that stands still gets no new streams after half a second, though t
   proxy.freezeOldest();
   for (const response of waiting) response.write('still here');
   const served = () => visitors.filter(({ text }) => text.includes('still here'));
-  await until('the visitors of the other link', () => served().length === WAITING / 2 || undefined);
+  await until('the visitors of the other link', () => served().length === WAITING / 2 || undefined, AT_ONCE_MS);
   for (const visitor of visitors) if (!served().includes(visitor)) visitor.leave('reset');
-  await until('the others to leave', () => streams().includes(0) || undefined);
+  await until('the others to leave', () => streams().includes(0) || undefined, AT_ONCE_MS);
 
   let answered = 0;
   for (let request = 0; request < REQUESTS; request += 1) {
@@ -52,5 +52,5 @@ test('a link that stands still gets no new streams after half a second, though t
     await delay(REQUEST_EVERY_MS);
   }
   // By the number of streams alone, 15 requests would have gone to the link that stands still.
-  await until('answers', () => answered >= REQUESTS * 0.6 || undefined);
+  await until('answers', () => answered >= REQUESTS * 0.6 || undefined, AT_ONCE_MS);
 });

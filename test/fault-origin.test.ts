@@ -10,7 +10,7 @@ import { startBlackHole } from './support/black-hole.js';
 import { Origin } from './support/fault-origin.js';
 import { ask, type Site, VisitorConnection } from './support/fault-visitor.js';
 import { requireTool } from './support/require-tool.js';
-import { until, within } from './support/within.js';
+import { AT_ONCE_MS, until, within } from './support/within.js';
 import { type ClientWorldOptions, RelayHome, type RunningClient, type RunningRelay } from './support/world.js';
 
 interface World {
@@ -39,11 +39,15 @@ function refusals(world: World, code: ErrorCode): number {
 
 /** Both ends know of no stream any more. */
 async function nothingLeft(world: World, origin?: Origin): Promise<void> {
-  await until('end of all streams', () => {
-    const relayStreams = world.relay.relay.status().streams.now;
-    const clientStreams = world.client.client.status().tunnels[0]?.openStreams;
-    return relayStreams === 0 && clientStreams === 0 && (origin?.sockets.size ?? 0) === 0 ? true : undefined;
-  });
+  await until(
+    'end of all streams',
+    () => {
+      const relayStreams = world.relay.relay.status().streams.now;
+      const clientStreams = world.client.client.status().tunnels[0]?.openStreams;
+      return relayStreams === 0 && clientStreams === 0 && (origin?.sockets.size ?? 0) === 0 ? true : undefined;
+    },
+    AT_ONCE_MS,
+  );
 }
 
 /** Asks once and expects the page of `code`. */
@@ -123,7 +127,7 @@ for (const [name, start] of Object.entries(brokenBodies)) {
     visitor.get(world.site, '/');
     await visitor.received('the beginning');
     (await connected).resetAndDestroy();
-    await within('end of the connection', visitor.closed);
+    await within('end of the connection', visitor.closed, AT_ONCE_MS);
     assert.doesNotMatch(visitor.text, /\r\n0\r\n\r\n$/);
     assert.equal(refusals(world, 'STREAM_RESET'), 1);
     await nothingLeft(world, origin);
@@ -209,7 +213,7 @@ test('"the tunnel is down" and "the app is down" are different pages, for people
   const appDown = { html: await page('text/html'), json: await page('application/json') };
   client.client.close();
   await client.done;
-  await until('offline tunnel', () => relay.relay.status().tunnels[0]?.state === 'offline' || undefined);
+  await until('offline tunnel', () => relay.relay.status().tunnels[0]?.state === 'offline' || undefined, AT_ONCE_MS);
   const tunnelDown = { html: await page('text/html'), json: await page('application/json') };
 
   assert.deepEqual([appDown.html.status, appDown.json.status], [502, 502]);

@@ -9,7 +9,7 @@ import { freePort } from '../bench/free-port.js';
 import { CountingProxy } from './support/counting-proxy.js';
 import { Origin } from './support/fault-origin.js';
 import { ask } from './support/fault-visitor.js';
-import { within } from './support/within.js';
+import { AT_ONCE_MS, within } from './support/within.js';
 import { RelayHome, type RunningClient, type RunningProgram, startClient, startRelayProcess } from './support/world.js';
 
 const CLIENTS = 20;
@@ -87,7 +87,7 @@ async function restartUnderLoad(t: TestContext, yaml: string, signal: 'SIGKILL' 
   const signalledAtMs = performance.now();
   world.relay.child.kill(signal);
   assert.equal(await within('end of the relay', world.relay.exited), signal === 'SIGTERM' ? 0 : null);
-  await within('end of the WebSockets', ended);
+  await within('end of the WebSockets', ended, AT_ONCE_MS);
   await startRelayProcess(t, world.home);
   const listeningAtMs = performance.now();
   const attempts = world.homes.map(({ proxy }, index) => proxy.count - (attemptsBefore[index] ?? 0));
@@ -98,7 +98,7 @@ async function restartUnderLoad(t: TestContext, yaml: string, signal: 'SIGKILL' 
     assert.deepEqual([status, body], [200, 'page']);
     return performance.now() - listeningAtMs;
   });
-  const waitedMs = await within('service of all tunnels', Promise.all(visits));
+  const waitedMs = await within('service of all tunnels', Promise.all(visits), AT_ONCE_MS);
   await Promise.all(world.homes.map(async ({ host }) => echoes(await openWebSocket(t, world, host))));
 
   for (const { client } of world.homes) {

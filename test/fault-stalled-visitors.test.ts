@@ -5,7 +5,7 @@ import { downloads, Origin } from './support/fault-origin.js';
 import { type Site, VisitorConnection } from './support/fault-visitor.js';
 import { isIdle, residentMiB, statusOf, statusUntil } from './support/relay-probe.js';
 import { skipFor } from './support/require-tool.js';
-import { until } from './support/within.js';
+import { AT_ONCE_MS, until } from './support/within.js';
 import { RelayHome, startRelayProcess, startTunnelProcess } from './support/world.js';
 
 const GIB = 2 ** 30;
@@ -128,15 +128,15 @@ test('100 visitors who stop reading a film cost less than 100 MiB at either end,
   assert.ok(busyMs <= Math.max(250, 20 * calmMs), `p99 ${busyMs.toFixed(1)} ms, calm ${calmMs.toFixed(1)} ms`);
 
   for (const visitor of visitors) visitor.leave('end');
-  await statusUntil(admin, isIdle);
-  await until('end of origin connections', () => origin.sockets.size === 0 || undefined);
+  await statusUntil(admin, isIdle, AT_ONCE_MS);
+  await until('end of origin connections', () => origin.sockets.size === 0 || undefined, AT_ONCE_MS);
 });
 
 test('visitors who stop reading are cut after body_idle_timeout, and everything is freed', async (t) => {
   const { site, admin, origin } = await makeWorld(t, 'limits: { body_idle_timeout: 1s }');
   await Promise.all(Array.from({ length: 20 }, () => stall(t, site)));
   await statusUntil(admin, (status) => isIdle(status) && status.connections.now === 2);
-  await until('end of origin connections', () => origin.sockets.size === 0 || undefined);
+  await until('end of origin connections', () => origin.sockets.size === 0 || undefined, AT_ONCE_MS);
 });
 
 function mib(figures: readonly number[]): string {

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { freePort } from '../bench/free-port.js';
 import { downloads, Origin } from './support/fault-origin.js';
 import { type Site, VisitorConnection } from './support/fault-visitor.js';
-import { until, within } from './support/within.js';
+import { AT_ONCE_MS, until, within } from './support/within.js';
 import { RelayHome, type RelayWorldOptions, type RunningClient, type RunningRelay } from './support/world.js';
 
 const GIB = 2 ** 30;
@@ -36,7 +36,7 @@ async function everythingFreed({ relay, client }: World, origin: Origin): Promis
     return [streams.now, visitors, linkStreams, tunnelStreams, origin.sockets.size];
   };
   try {
-    await until('freeing', () => (left().every((count) => count === 0) ? true : undefined));
+    await until('freeing', () => (left().every((count) => count === 0) ? true : undefined), AT_ONCE_MS);
   } catch {
     assert.deepEqual(left(), [0, 0, 0, 0, 0], 'streams, visitors, streams on links, streams of the tunnel, origin');
   }
@@ -139,7 +139,11 @@ test('an upload to an origin that stopped reading ends after body_idle_timeout',
   upload(visitor, world.site);
   await standsStill(() => world.relay.relay.status().tunnels[0]?.bytesIn ?? 0);
   visitor.leave('end');
-  await until('end of the stream', () => world.client.client.status().tunnels[0]?.openStreams === 0 || undefined);
+  await until(
+    'end of the stream',
+    () => world.client.client.status().tunnels[0]?.openStreams === 0 || undefined,
+    AT_ONCE_MS,
+  );
   for (const request of stalled) request.resume();
   await everythingFreed(world, origin);
 });
@@ -162,7 +166,7 @@ test('a visitor who leaves while a held tunnel waits for its client gives up the
   first.get(site, '/');
   await requests(1);
   first.leave('end');
-  await until('end of the visit', () => relay.relay.status().connections.now === 0 || undefined);
+  await until('end of the visit', () => relay.relay.status().connections.now === 0 || undefined, AT_ONCE_MS);
   const second = await VisitorConnection.open(t, site);
   second.get(site, '/');
   await requests(2);

@@ -15,7 +15,7 @@ import { Origin } from './support/fault-origin.js';
 import { ask, type Site } from './support/fault-visitor.js';
 import { NotifySocket } from './support/notify-socket.js';
 import { runTool } from './support/tool-process.js';
-import { until, within } from './support/within.js';
+import { AT_ONCE_MS, until, within } from './support/within.js';
 import {
   RELAY_PROGRAM,
   RelayHome,
@@ -237,7 +237,7 @@ test('under 200 WebSockets every client is back within 3 s, and the WebSockets l
   const anew = await Promise.all(names.map((name) => openWebSocket(t, world.site(name))));
   await Promise.all(anew.map((socket, at) => echoes(socket, `anew ${at}`)));
   assert.equal(await within('end of the old process', world.relay.exited), 0);
-  await within('end of the old WebSockets', ended);
+  await within('end of the old WebSockets', ended, AT_ONCE_MS);
   await Promise.all(anew.map((socket, at) => echoes(socket, `later ${at}`)));
   t.diagnostic(
     `${sockets.length} WebSockets of ${CLIENTS} clients; the last client was back after ${backMs.toFixed(0)} ms`,

@@ -5,7 +5,7 @@ import { createLog, type Log } from '../../shared/log.js';
 import { APP, appTunnel, talkToRelay } from './carry.js';
 import type { Conversation, RawResponse } from './conversation.js';
 import { RecordingOrigin } from './recording-origin.js';
-import { until, within } from './within.js';
+import { AT_ONCE_MS, until, within } from './within.js';
 import { RelayHome, type RelayWorldOptions, type RunningClient, type RunningRelay } from './world.js';
 
 export const HOST = `Host: ${APP}\r\n`;
@@ -53,9 +53,9 @@ export function recordingLog(lines: string[]): Log {
 
 /** One good request on a connection of its own is answered within a second or so, whatever else goes on. */
 export async function assertServes(t: TestContext, relay: RunningRelay): Promise<void> {
-  const visitor = await within('TLS handshake of a good visitor', talkToRelay(t, relay));
+  const visitor = await within('TLS handshake of a good visitor', talkToRelay(t, relay), AT_ONCE_MS);
   visitor.send(GOOD);
-  const { status, body } = await within('answer to a good visitor', visitor.response());
+  const { status, body } = await within('answer to a good visitor', visitor.response(), AT_ONCE_MS);
   assert.deepEqual([status, body], [200, 'ok']);
   visitor.socket.destroy();
 }
@@ -68,7 +68,11 @@ export function normalised(text: string): string {
 /** The origin received `count` good requests and not one other byte. */
 export async function assertOnlyGood(origin: RecordingOrigin, count: number): Promise<void> {
   const bytes = GOOD_AT_ORIGIN.length * count;
-  await until('good requests at the origin', () => (normalised(origin.text).length >= bytes ? true : undefined));
+  await until(
+    'good requests at the origin',
+    () => (normalised(origin.text).length >= bytes ? true : undefined),
+    AT_ONCE_MS,
+  );
   for (const { text } of origin.connections) {
     const rest = normalised(text).replaceAll(GOOD_AT_ORIGIN, '');
     assert.equal(rest, '', 'bytes at the origin that no good request sent');
@@ -103,7 +107,7 @@ export async function assertAllFreed({ relay, client, origin }: AttackedWorld): 
     return [streams.now, linkStreams, origin.openCount, connections.now - links.length];
   };
   try {
-    await until('freeing', () => (left().every((count) => count <= 0) ? true : undefined));
+    await until('freeing', () => (left().every((count) => count <= 0) ? true : undefined), AT_ONCE_MS);
   } catch {
     assert.deepEqual(left(), [0, 0, 0, 0], 'streams at the relay, at the client, origin connections, visitors');
   }

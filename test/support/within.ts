@@ -7,6 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises';
  * late. A test gives its own time where less than this would be the fault.
  */
 const PATIENCE_MS = 20_000;
+
+/** For what must be noticed when it happens: the heartbeat, which would find it too, takes 9 s. */
+export const AT_ONCE_MS = 5_000;
 const LOOK_EVERY_MS = 10;
 
 /** What the promise resolves with; rejects when that takes longer than `ms`. */
